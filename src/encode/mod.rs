@@ -1,0 +1,5 @@
+//! Telemetry to protobuf, in one forward pass into pooled buffers.
+
+mod request;
+
+pub use request::{Request, Signal};

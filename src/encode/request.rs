@@ -1,0 +1,91 @@
+//! An encoded export request: immutable, shared, cheap to clone.
+
+use crate::error::Error;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// The kind of telemetry that a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Signal {
+    /// Spans.
+    Traces,
+}
+
+impl Signal {
+    /// The path of the gRPC method that takes this signal (OTLP specification, "OTLP/gRPC").
+    pub const fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        }
+    }
+}
+
+/// One encoded export request, ready for the wire. Clones share its bytes.
+#[derive(Clone)]
+pub struct Request {
+    shared: Arc<Shared>,
+    headers: Option<Arc<[(String, String)]>>,
+    timeout: Option<Duration>,
+}
+
+struct Shared {
+    signal: Signal,
+    items: u64,
+    encoded_len: usize,
+    segments: Vec<Bytes>,
+}
+
+impl Request {
+    /// The signal it carries.
+    pub fn signal(&self) -> Signal {
+        self.shared.signal
+    }
+
+    /// The items it carries.
+    pub fn items(&self) -> u64 {
+        self.shared.items
+    }
+
+    /// The length of its encoded message in bytes.
+    pub fn encoded_len(&self) -> usize {
+        self.shared.encoded_len
+    }
+
+    /// The encoded message, piece by piece; each piece shares the request's memory.
+    pub fn segments(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.shared.segments.iter().cloned()
+    }
+
+    /// Adds a header to this request alone, after the exporter's own.
+    ///
+    /// # Errors
+    ///
+    /// A misuse error when the name or the value is not fit for gRPC metadata.
+    pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, Error> {
+        let header = crate::config::checked_header(name, value)?;
+        let mut headers = self.headers.as_deref().map(<[_]>::to_vec).unwrap_or_default();
+        headers.push(header);
+        self.headers = Some(headers.into());
+        Ok(self)
+    }
+
+    /// Gives this request a time of its own in place of the exporter's.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The headers of this request alone.
+    pub fn headers(&self) -> &[(String, String)] {
+        self.headers.as_deref().unwrap_or_default()
+    }
+
+    /// The time of this request alone, where it has one.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}

@@ -1,0 +1,231 @@
+//! The one error of the crate: opaque, with predicates that answer what a caller does next.
+
+use crate::code::Code;
+use crate::outcome::{DropReason, ItemCounts};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+
+/// Why something could not be built or an export did not succeed.
+///
+/// The text names what was tried, on which endpoint, and what to do about it; it is meant for people and is no API.
+/// The predicates are. [`counts`](Self::counts) says where the items of the export ended up.
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    endpoint: Option<Arc<str>>,
+    counts: ItemCounts,
+    drop_reason: Option<DropReason>,
+    code: Option<Code>,
+    http_status: Option<u16>,
+    retry_after: Option<Duration>,
+    attempts: u32,
+    source: Option<Box<dyn core::error::Error + Send + Sync>>,
+}
+
+/// What went wrong, as the crate itself distinguishes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A setting that cannot work.
+    Config,
+    /// A call that cannot be served as it was made.
+    Misuse,
+    /// No connection could be opened.
+    Connect,
+    /// The connection failed, or the peer broke the protocol.
+    Transport,
+    /// The collector answered with a failure.
+    Status,
+    /// The deadline passed.
+    Timeout,
+    /// The export was cancelled.
+    Cancelled,
+    /// The exporter's memory limit was reached.
+    MemoryLimit,
+    /// The exporter was shut down.
+    Shutdown,
+    /// The runtime is missing or gone.
+    Runtime,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind,
+                message: message.into(),
+                endpoint: None,
+                counts: ItemCounts::default(),
+                drop_reason: None,
+                code: None,
+                http_status: None,
+                retry_after: None,
+                attempts: 0,
+                source: None,
+            }),
+        }
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
+    }
+
+    pub(crate) fn misuse(message: impl Into<String>) -> Self {
+        Self::new(Kind::Misuse, message)
+    }
+
+    pub(crate) fn with_endpoint(mut self, endpoint: Arc<str>) -> Self {
+        self.inner.endpoint = Some(endpoint);
+        self
+    }
+
+    pub(crate) fn with_counts(mut self, counts: ItemCounts) -> Self {
+        self.inner.counts = counts;
+        self
+    }
+
+    pub(crate) fn with_drop_reason(mut self, reason: DropReason) -> Self {
+        self.inner.drop_reason = Some(reason);
+        self
+    }
+
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        self.inner.code = Some(code);
+        self
+    }
+
+    pub(crate) fn with_http_status(mut self, status: u16) -> Self {
+        self.inner.http_status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.inner.retry_after = Some(delay);
+        self
+    }
+
+    pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
+        self.inner.attempts = attempts;
+        self
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn core::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// Whether the same export may succeed later: the collector or the way to it failed, not the request.
+    pub fn is_retryable(&self) -> bool {
+        match self.inner.kind {
+            Kind::Connect | Kind::Transport | Kind::Timeout | Kind::MemoryLimit => true,
+            Kind::Status => crate::policy::is_retryable(
+                self.inner.code.unwrap_or(Code::UNKNOWN),
+                self.inner.retry_after.is_some(),
+            ),
+            Kind::Config | Kind::Misuse | Kind::Cancelled | Kind::Shutdown | Kind::Runtime => false,
+        }
+    }
+
+    /// Whether the deadline of the export passed.
+    pub fn is_timeout(&self) -> bool {
+        self.inner.kind == Kind::Timeout
+    }
+
+    /// Whether the caller or the configuration is at fault: the same call can never succeed.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self.inner.kind, Kind::Config | Kind::Misuse)
+    }
+
+    /// Whether no connection could be opened.
+    pub fn is_connect(&self) -> bool {
+        self.inner.kind == Kind::Connect
+    }
+
+    /// Whether the export was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.kind == Kind::Cancelled
+    }
+
+    /// Whether the exporter was shut down.
+    pub fn is_shutdown(&self) -> bool {
+        self.inner.kind == Kind::Shutdown
+    }
+
+    /// Whether the runtime that serves the sockets is missing or gone.
+    pub fn is_runtime_gone(&self) -> bool {
+        self.inner.kind == Kind::Runtime
+    }
+
+    /// The gRPC status of the last answer, where one came.
+    pub fn grpc_status(&self) -> Option<Code> {
+        self.inner.code
+    }
+
+    /// The HTTP status of the last answer, where it was one that says more than success.
+    pub fn http_status(&self) -> Option<u16> {
+        self.inner.http_status
+    }
+
+    /// How long the collector asked to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.inner.retry_after
+    }
+
+    /// Where the items of the export ended up; all zero for an error outside an export.
+    pub fn counts(&self) -> ItemCounts {
+        self.inner.counts
+    }
+
+    /// Why the dropped items were given up, where any were.
+    pub fn drop_reason(&self) -> Option<DropReason> {
+        self.inner.drop_reason
+    }
+
+    /// Attempts made before the export was given up.
+    pub fn attempts(&self) -> u32 {
+        self.inner.attempts
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(endpoint) = &self.inner.endpoint {
+            write!(f, "export to {endpoint}: ")?;
+        }
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.inner;
+        let mut s = f.debug_struct("Error");
+        s.field("kind", &inner.kind).field("message", &inner.message);
+        if let Some(endpoint) = &inner.endpoint {
+            s.field("endpoint", endpoint);
+        }
+        if let Some(code) = inner.code {
+            s.field("grpc_status", &code);
+        }
+        if inner.counts.total() > 0 {
+            s.field("counts", &inner.counts);
+        }
+        s.finish_non_exhaustive()
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,14 @@
+//! Exports: one as a [`Machine`], many as an [`Engine`], and the shells that drive them.
+//!
+//! Owns the states of an export, its retries, the connections it needs and the account of its items. Never names a
+//! runtime. The engine is fed by a shell with facts and answers with actions.
+//!
+//! # How an engine is driven
+//!
+//! One [`Fact`] in, then drain [`Engine::poll_action`] and [`Engine::poll_outcome`] until both return `None`, then wait
+//! for bytes, for the socket to take bytes, or for [`Engine::poll_timeout`] to pass. Every call carries the time, which
+//! never runs backwards.
+
+mod drive;
+
+pub use drive::{Action, ConnId, ExportId, Fact};

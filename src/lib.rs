@@ -1,0 +1,51 @@
+//! Exports OpenTelemetry data over OTLP from any Rust program.
+//!
+//! The whole exporter, from encoded batch to verdict, is a deterministic state machine that does no I/O, reads no
+//! clock, spawns nothing and takes its randomness as a seed. Futures, runtimes, sockets and threads are thin shells
+//! around it.
+//!
+//! # Layers
+//!
+//! A layer uses the layers above it in this table, never one below.
+//!
+//! | layer | owns |
+//! |---|---|
+//! | [`time`], [`endpoint`], [`Config`], [`Error`], [`Outcome`], [`Stats`] | the words every layer speaks |
+//! | [`pb`] | OTLP messages as owned structs |
+//! | [`encode`] | telemetry to protobuf in one forward pass |
+//! | [`policy`] | retry and backoff |
+//! | [`protocol`] | one connection, sans-IO |
+//! | [`export`] | one export, many exports, and their shells |
+//! | [`rt`] | sockets, clocks and timers of a runtime |
+#![no_std]
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod code;
+mod config;
+pub mod encode;
+pub mod endpoint;
+mod error;
+pub mod export;
+mod outcome;
+pub mod pb;
+pub mod policy;
+pub mod protocol;
+#[cfg(feature = "std")]
+pub mod rt;
+mod stats;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod time;
+
+pub use code::Code;
+pub use config::Config;
+pub use encode::Request;
+pub use error::Error;
+pub use outcome::{DropReason, ItemCounts, Outcome};
+pub use stats::Stats;

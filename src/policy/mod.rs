@@ -1,0 +1,8 @@
+//! Policies: pure functions of a state, the time and an event.
+//!
+//! Owns the decisions about retries. Never reads a clock, never sleeps, never touches a connection; randomness comes
+//! from a generator that the caller seeds.
+
+mod retry;
+
+pub use retry::{RetryPolicy, is_retryable};

@@ -1,0 +1,158 @@
+//! One connection, sans-IO.
+//!
+//! Owns everything between the bytes of a socket and the verdict of a call: framing, multiplexing, flow control, the
+//! reading of answers. Never touches a socket, never sleeps, never retries; it is fed bytes and the time by the engine
+//! and hands out bytes and events.
+//!
+//! # How a protocol is driven
+//!
+//! Call one `handle_*` method or [`start`](Protocol::start), then drain [`poll_transmit`](Protocol::poll_transmit) and
+//! [`poll_event`](Protocol::poll_event) until both return `None`, then wait for bytes or
+//! [`poll_timeout`](Protocol::poll_timeout).
+
+use crate::code::Code;
+use crate::config::Settings;
+use crate::encode::Request;
+use crate::time::Instant;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// One call on one connection, numbered by the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// One connection of one protocol, without I/O.
+///
+/// The trait is sealed: implementations live in this crate.
+pub trait Protocol: Sized + sealed::Sealed {
+    /// Begins a connection whose socket has just been connected. What it wants to say first comes out of
+    /// [`poll_transmit`](Self::poll_transmit).
+    ///
+    /// # Errors
+    ///
+    /// The reason in words, when the connection cannot be set up at all.
+    fn open(settings: &Settings, now: Instant) -> Result<Self, String>;
+
+    /// Whether [`start`](Self::start) would take a call now. `false` for ever once the connection drains or is closed.
+    fn can_start(&self) -> bool;
+
+    /// Whether the connection takes no further call, ever: it drains or is closed.
+    fn is_draining(&self) -> bool;
+
+    /// Starts a call: the request and its metadata go out, its end comes back as [`Event::Ended`] exactly once,
+    /// unless it is cancelled. `deadline` bounds the call and is told to the peer.
+    ///
+    /// # Errors
+    ///
+    /// Gives the request's fate back at once when the call cannot be started; nothing was sent, no event follows.
+    fn start(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<(), Failure>;
+
+    /// Ends a call from this side: its stream is reset, no event follows. A call that is not known is ignored.
+    fn cancel(&mut self, now: Instant, call: CallId);
+
+    /// Takes bytes that the socket delivered.
+    fn handle_input(&mut self, now: Instant, bytes: &[u8]);
+
+    /// Takes the count of bytes that the socket accepted since the last time, in the order they were transmitted.
+    fn handle_sent(&mut self, now: Instant, count: usize);
+
+    /// The peer will send nothing more, or the socket failed for the reason given: every call ends.
+    fn handle_eof(&mut self, now: Instant, reason: &str);
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Bytes for the socket, in order: each call continues where the last one ended.
+    fn poll_transmit(&mut self) -> Option<Vec<Bytes>>;
+
+    /// What happened.
+    fn poll_event(&mut self) -> Option<Event>;
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+/// What a protocol reports.
+#[derive(Debug)]
+pub enum Event {
+    /// The socket took the last byte of the call's request (END_STREAM included).
+    RequestSent(CallId),
+    /// The call is over.
+    Ended(CallId, CallEnd),
+    /// The connection takes no further calls; those under way go on. In words: why.
+    Draining(String),
+    /// The connection is over and its socket is to be closed once what was transmitted has been written. Every call
+    /// has ended. In words: why.
+    Closed(String),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallEnd {
+    /// The peer answered, with success or with a failure.
+    Answered(Answer),
+    /// The call failed and the peer certainly did not process it: refused, above a GOAWAY's last stream, or never sent
+    /// whole.
+    Unprocessed(Failure),
+    /// The socket took the whole request and no answer came that could be read.
+    Unanswered(Failure),
+    /// The call's deadline passed; `sent` tells whether the socket had taken the whole request.
+    Expired {
+        /// Whether the socket had taken the whole request.
+        sent: bool,
+    },
+}
+
+/// An answer to a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The status; for an answer without one, what the gRPC specification derives from HTTP or from the reset.
+    pub code: Code,
+    /// The peer's words on the status, or on a partial success.
+    pub message: String,
+    /// Items refused in a partial success.
+    pub rejected: u64,
+    /// How long the peer asked to wait (`RetryInfo`).
+    pub retry_after: Option<Duration>,
+    /// The HTTP status, unless it was 200.
+    pub http_status: Option<u16>,
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words, for the error message.
+    pub message: String,
+    /// Whether another attempt may succeed.
+    pub is_retryable: bool,
+}
+
+impl Failure {
+    /// A failure that another attempt may mend.
+    pub fn retryable(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            is_retryable: true,
+        }
+    }
+
+    /// A failure that no attempt can mend.
+    pub fn fatal(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            is_retryable: false,
+        }
+    }
+}
+
+pub(crate) mod sealed {
+    pub trait Sealed {}
+}

@@ -1,0 +1,64 @@
+//! The account of an exporter: every item it accepted and what became of it.
+
+use crate::outcome::{DropReason, ItemCounts};
+use alloc::string::String;
+
+/// A snapshot of an exporter's account, exact at the moment it was taken.
+///
+/// The law of conservation holds at every moment:
+/// `accepted = delivered + rejected + dropped (all reasons) + unknown + in_flight`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Items handed to the exporter.
+    pub accepted: u64,
+    /// Items that the collector accepted.
+    pub delivered: u64,
+    /// Items that the collector refused.
+    pub rejected: u64,
+    /// Items given up here, by [`DropReason::index`].
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Items whose request was taken whole by the socket and never answered.
+    pub unknown: u64,
+    /// Items of exports that have no verdict yet, backoff included.
+    pub in_flight: u64,
+    /// Exports that have no verdict yet.
+    pub exports_in_flight: u64,
+    /// Encoded bytes held by exports that have no verdict yet.
+    pub bytes_in_flight: u64,
+    /// Items sent again after an attempt that the collector may have processed: possible duplicates.
+    pub possible_duplicates: u64,
+    /// Attempts that ended in a retry.
+    pub retries: u64,
+    /// Connections opened.
+    pub connections: u64,
+    /// The last failure of an attempt or a connection, in words.
+    pub last_error: Option<String>,
+}
+
+impl Stats {
+    /// Items given up for `reason`.
+    pub const fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped[reason.index()]
+    }
+
+    /// Items given up for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Whether the law of conservation holds. It always does; the tests ask after every event.
+    pub fn is_conserved(&self) -> bool {
+        self.accepted == self.delivered + self.rejected + self.dropped_total() + self.unknown + self.in_flight
+    }
+
+    /// Where the settled items ended up.
+    pub fn settled(&self) -> ItemCounts {
+        ItemCounts {
+            delivered: self.delivered,
+            rejected: self.rejected,
+            dropped: self.dropped_total(),
+            unknown: self.unknown,
+        }
+    }
+}

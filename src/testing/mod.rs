@@ -1,0 +1,1 @@
+//! A collector to test against.

@@ -1,0 +1,1 @@
+//! otlp-embed checked against the upstream OpenTelemetry crates.
