@@ -40,6 +40,22 @@ struct Shared {
 }
 
 impl Request {
+    /// A request from bytes that were encoded elsewhere, for tests.
+    #[doc(hidden)]
+    pub fn from_segments(signal: Signal, items: u64, segments: Vec<Bytes>) -> Self {
+        let encoded_len = segments.iter().map(Bytes::len).sum();
+        Self {
+            shared: Arc::new(Shared {
+                signal,
+                items,
+                encoded_len,
+                segments,
+            }),
+            headers: None,
+            timeout: None,
+        }
+    }
+
     /// The signal it carries.
     pub fn signal(&self) -> Signal {
         self.shared.signal
