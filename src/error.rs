@@ -26,6 +26,7 @@ struct Inner {
     http_status: Option<u16>,
     retry_after: Option<Duration>,
     attempts: u32,
+    is_final: bool,
     source: Option<Box<dyn core::error::Error + Send + Sync>>,
 }
 
@@ -67,6 +68,7 @@ impl Error {
                 http_status: None,
                 retry_after: None,
                 attempts: 0,
+                is_final: false,
                 source: None,
             }),
         }
@@ -115,6 +117,12 @@ impl Error {
         self
     }
 
+    /// Marks a failure that no attempt can mend, whatever its kind says.
+    pub(crate) fn into_final(mut self) -> Self {
+        self.inner.is_final = true;
+        self
+    }
+
     #[cfg(feature = "std")]
     pub(crate) fn with_source(
         mut self,
@@ -126,6 +134,9 @@ impl Error {
 
     /// Whether the same export may succeed later: the collector or the way to it failed, not the request.
     pub fn is_retryable(&self) -> bool {
+        if self.inner.is_final {
+            return false;
+        }
         match self.inner.kind {
             Kind::Connect | Kind::Transport | Kind::Timeout | Kind::MemoryLimit => true,
             Kind::Status => crate::policy::is_retryable(
@@ -136,7 +147,8 @@ impl Error {
         }
     }
 
-    /// Whether the deadline of the export passed.
+    /// Whether the deadline of the export passed, whatever failed before it: the text names the last failure. An export
+    /// that was given up earlier, because the next attempt would have come too late, is judged by that failure instead.
     pub fn is_timeout(&self) -> bool {
         self.inner.kind == Kind::Timeout
     }
@@ -146,7 +158,7 @@ impl Error {
         matches!(self.inner.kind, Kind::Config | Kind::Misuse)
     }
 
-    /// Whether no connection could be opened.
+    /// Whether the export was given up because no connection could be opened.
     pub fn is_connect(&self) -> bool {
         self.inner.kind == Kind::Connect
     }
