@@ -1,4 +1,4 @@
-//! Exports: one as a [`Machine`], many as an [`Engine`], and the shells that drive them.
+//! Exports: one as a machine, many as an [`Engine`], and the shells that drive them.
 //!
 //! Owns the states of an export, its retries, the connections it needs and the account of its items. Never names a
 //! runtime. The engine is fed by a shell with facts and answers with actions.
@@ -10,5 +10,9 @@
 //! never runs backwards.
 
 mod drive;
+mod engine;
+mod machine;
 
 pub use drive::{Action, ConnId, ExportId, Fact};
+pub use engine::Engine;
+pub use machine::ExportState;

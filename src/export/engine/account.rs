@@ -1,0 +1,69 @@
+//! The account: every item is booked when it comes, and once more when its export is settled.
+
+use super::Engine;
+use crate::export::ExportId;
+use crate::export::machine::Machine;
+use crate::outcome::{ItemCounts, Outcome};
+use crate::protocol::Protocol;
+use alloc::borrow::ToOwned;
+use alloc::string::ToString;
+
+impl<P: Protocol> Engine<P> {
+    pub(super) fn account_submitted(&mut self, machine: &Machine) {
+        let stats = &mut self.stats;
+        stats.accepted += machine.items();
+        stats.in_flight += machine.items();
+        stats.exports_in_flight += 1;
+        stats.bytes_in_flight += machine.encoded_len() as u64;
+    }
+
+    /// Books what an attempt that failed or ended leaves behind.
+    pub(super) fn account_attempt(&mut self, id: ExportId) {
+        let Some(machine) = self.exports.get_mut(&id) else {
+            return;
+        };
+        self.stats.possible_duplicates += machine.take_duplicates();
+        if let (None, Some(failure)) = (machine.verdict(), machine.last_failure()) {
+            self.stats.last_error = Some((**failure.message()).to_owned());
+        }
+    }
+
+    /// Books an export that has just reached its verdict, and queues its outcome.
+    pub(super) fn settle(&mut self, id: ExportId) {
+        self.account_attempt(id);
+        let Some(machine) = self.exports.get(&id) else {
+            return;
+        };
+        let (Some(verdict), true) = (
+            machine.verdict(),
+            self.deadlines.remove(&(machine.deadline(), id)),
+        ) else {
+            return;
+        };
+        let (counts, reason) = match verdict {
+            Ok(outcome) => (Outcome::counts(outcome), None),
+            Err(error) => (error.counts(), error.drop_reason()),
+        };
+        let stats = &mut self.stats;
+        stats.in_flight -= machine.items();
+        stats.exports_in_flight -= 1;
+        stats.bytes_in_flight -= machine.encoded_len() as u64;
+        let ItemCounts {
+            delivered,
+            rejected,
+            dropped,
+            unknown,
+        } = counts;
+        stats.delivered += delivered;
+        stats.rejected += rejected;
+        stats.unknown += unknown;
+        if let Some(reason) = reason {
+            stats.dropped[reason.index()] += dropped;
+        }
+        match verdict {
+            Err(error) if !error.is_cancelled() => stats.last_error = Some(error.to_string()),
+            _ => {}
+        }
+        self.settled.push_back(id);
+    }
+}

@@ -1,0 +1,144 @@
+//! Calls: the way of an export onto a connection and back.
+
+use super::Engine;
+use super::connections::Phase;
+use crate::export::machine::{AttemptEnd, ExportState, Judge, LastFailure, Machine, Next};
+use crate::export::{ConnId, ExportId};
+use crate::protocol::{CallEnd, CallId, Failure, Protocol};
+use crate::time::Instant;
+use alloc::sync::Arc;
+
+impl<P: Protocol> Engine<P> {
+    /// Lets an export whose gate is open begin an attempt, unless the endpoint's own gate is closed.
+    pub(super) fn admit(&mut self, id: ExportId) {
+        let until = self.endpoint_gate();
+        let Some(machine) = self.exports.get_mut(&id) else {
+            return;
+        };
+        if machine.state() != ExportState::Init {
+            return;
+        }
+        let Some(until) = until else {
+            machine.begin();
+            self.waiting.insert(id);
+            return;
+        };
+        let why = self.dialer.last_failure().cloned();
+        match machine.postpone(until, why, &self.settings.endpoint_name) {
+            Next::Settled => self.settle(id),
+            Next::Retry(_) | Next::Resend => {
+                self.gates.insert((until, id));
+            }
+        }
+    }
+
+    /// Starts the calls that wait, the oldest first, while a connection takes them.
+    pub(super) fn start_calls(&mut self) {
+        while let Some(&id) = self.waiting.first() {
+            let Some(at) = self.conns.iter().position(|conn| conn.can_start()) else {
+                return;
+            };
+            let call = CallId(self.next_number());
+            self.waiting.pop_first();
+            let (Phase::Open(open), Some(machine)) = (&mut self.conns[at].phase, self.exports.get_mut(&id))
+            else {
+                continue;
+            };
+            let deadline = machine.deadline();
+            let Some(request) = machine.request() else {
+                continue;
+            };
+            let started = open.session.start(self.now, call, request, deadline);
+            open.is_dirty = true;
+            open.is_used = true;
+            if started.is_ok() {
+                open.calls.insert(call, id);
+            }
+            machine.start(self.conns[at].id, call);
+            if let Err(failure) = started {
+                self.end_attempt(id, AttemptEnd::Call(CallEnd::Unprocessed(failure)));
+            }
+        }
+    }
+
+    /// Judges an attempt that is over.
+    pub(super) fn end_attempt(&mut self, id: ExportId, end: AttemptEnd) {
+        let Some(machine) = self.exports.get_mut(&id) else {
+            return;
+        };
+        let next = machine.end_attempt(
+            &mut Judge {
+                now: self.now,
+                policy: &self.settings.retry,
+                endpoint: &self.settings.endpoint_name,
+                rng: &mut self.rng,
+            },
+            end,
+        );
+        match next {
+            Next::Settled => return self.settle(id),
+            Next::Resend => {}
+            Next::Retry(until) => {
+                self.gates.insert((until, id));
+            }
+        }
+        self.stats.retries += 1;
+        self.account_attempt(id);
+        if next == Next::Resend {
+            self.admit(id);
+        }
+    }
+
+    /// The socket took a call's whole request.
+    pub(super) fn handle_request_sent(&mut self, id: ExportId) {
+        if let Some(machine) = self.exports.get_mut(&id) {
+            machine.request_sent();
+        }
+    }
+
+    /// A call ended because its connection did, without a word from the session.
+    pub(super) fn handle_orphan(&mut self, id: ExportId, why: &str) {
+        let failure = Failure::retryable(why);
+        let end = match self.exports.get(&id).map(Machine::state) {
+            Some(ExportState::WaitingResponse) => CallEnd::Unanswered(failure),
+            _ => CallEnd::Unprocessed(failure),
+        };
+        self.end_attempt(id, AttemptEnd::Call(end));
+    }
+
+    /// Every export that waits for a connection has failed to get one.
+    pub(super) fn fail_waiting(&mut self, failure: &LastFailure, next: Instant) {
+        for id in core::mem::take(&mut self.waiting) {
+            self.end_attempt(id, AttemptEnd::NotConnected(failure.clone(), next));
+        }
+    }
+
+    /// Ends an export from this side, wherever it is. One that has its verdict keeps it.
+    pub(super) fn abandon(&mut self, id: ExportId, end: fn(&mut Machine, &Arc<str>) -> Next) {
+        let Some(machine) = self.exports.get_mut(&id) else {
+            return;
+        };
+        if machine.state() == ExportState::Done {
+            return;
+        }
+        if let Some(gate) = machine.gate() {
+            self.gates.remove(&(gate, id));
+        }
+        self.waiting.remove(&id);
+        let call = machine.call();
+        end(machine, &self.settings.endpoint_name);
+        if let Some((conn, call)) = call {
+            self.cancel_call(conn, call);
+        }
+        self.settle(id);
+    }
+
+    fn cancel_call(&mut self, conn: ConnId, call: CallId) {
+        let now = self.now;
+        if let Some(open) = self.open_mut(conn) {
+            open.calls.remove(&call);
+            open.session.cancel(now, call);
+            open.is_dirty = true;
+        }
+    }
+}

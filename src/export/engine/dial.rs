@@ -1,0 +1,295 @@
+//! Dialing: names, addresses one after the other, and the endpoint's own backoff.
+
+use super::connections::{Conn, Phase};
+use super::{CONNECTIONS_MAX, Engine};
+use crate::endpoint::{Host, Name, Target};
+use crate::export::machine::{LastFailure, Machine, Span};
+use crate::export::{Action, ConnId};
+use crate::protocol::Protocol;
+use crate::time::Instant;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
+
+/// Failed addresses that an error names.
+const ADDRESSES_NAMED_MAX: usize = 4;
+
+/// Characters of a shell's reason that an error quotes.
+const REASON_CHARS_MAX: usize = 256;
+
+/// What is known of the endpoint: the gate that its failures close.
+#[derive(Default)]
+pub(super) struct Dialer {
+    /// No connection is tried before.
+    gate: Instant,
+    /// Dials that failed, since the last that succeeded.
+    failed: u32,
+    /// Connections that ended without an answer, since the last answer.
+    fruitless: u32,
+    last: Option<LastFailure>,
+}
+
+/// The addresses of one connection, tried in turn.
+pub(super) struct Attempt {
+    addresses: Vec<SocketAddr>,
+    at: usize,
+    until: Instant,
+    /// The addresses that failed, in words.
+    failures: String,
+}
+
+impl Dialer {
+    pub(super) fn handle_connected(&mut self) {
+        self.failed = 0;
+    }
+
+    pub(super) fn handle_answered(&mut self) {
+        self.fruitless = 0;
+    }
+
+    pub(super) fn last_failure(&self) -> Option<&LastFailure> {
+        self.last.as_ref()
+    }
+}
+
+impl Attempt {
+    pub(super) fn target(&self) -> Target {
+        Target::Tcp(self.addresses[self.at])
+    }
+
+    /// When the present address has had its time.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+impl<P: Protocol> Engine<P> {
+    /// Opens a connection where exports wait for one, and gives up those for which none waits any more.
+    pub(super) fn dial(&mut self) {
+        if self.waiting.is_empty() {
+            while let Some(at) = self.conns.iter().position(Conn::is_dialing) {
+                self.close(at);
+            }
+            return;
+        }
+        while self.wants_dial() && self.now >= self.dialer.gate {
+            self.begin_dial();
+        }
+    }
+
+    /// Whether a further connection would help, gate aside.
+    pub(super) fn wants_dial(&self) -> bool {
+        let usable = self.conns.iter().filter(|conn| conn.is_usable()).count();
+        let dialing = self.conns.iter().filter(|conn| conn.is_dialing()).count();
+        usable < CONNECTIONS_MAX && dialing < self.waiting.len()
+    }
+
+    /// The endpoint's gate, while it is closed and no connection could take an export.
+    pub(super) fn endpoint_gate(&self) -> Option<Instant> {
+        let is_closed = self.dialer.gate > self.now && !self.conns.iter().any(Conn::is_usable);
+        is_closed.then_some(self.dialer.gate)
+    }
+
+    /// When a connection is tried again, where exports wait for that.
+    pub(super) fn reconnect_at(&self) -> Option<Instant> {
+        (!self.waiting.is_empty() && self.wants_dial()).then_some(self.dialer.gate)
+    }
+
+    /// What keeps the exports that wait from a connection, in words.
+    pub(super) fn pending(&self) -> Option<LastFailure> {
+        self.conns.iter().find_map(|conn| match &conn.phase {
+            Phase::Resolving { .. } => Some(LastFailure::connect(
+                format!("resolve {}: no answer yet", self.settings.endpoint.authority()),
+                "check the resolver",
+            )),
+            Phase::Connecting(attempt) => {
+                let separator = if attempt.failures.is_empty() { "" } else { ", " };
+                let (failures, target) = (&attempt.failures, attempt.target());
+                Some(LastFailure::connect(
+                    format!("{failures}{separator}connect to {target}: no answer yet"),
+                    "check the address, the network and firewalls",
+                ))
+            }
+            Phase::Open(_) if conn.is_usable() => Some(LastFailure::connect(
+                "the collector takes no further call on this connection now",
+                "check how many calls it admits at a time, and that it answers them",
+            )),
+            Phase::Open(_) | Phase::Closing { .. } => None,
+        })
+    }
+
+    fn begin_dial(&mut self) {
+        let id = ConnId(self.next_number());
+        let host = self.settings.endpoint.host();
+        let port = self.settings.endpoint.port();
+        let addresses = match host {
+            _ if !self.settings.addresses.is_empty() => self.settings.addresses.clone(),
+            Host::Ip(ip) => vec![SocketAddr::new(*ip, port)],
+            Host::Name(host) => {
+                let name = Name {
+                    host: host.clone(),
+                    port,
+                };
+                self.actions.push_back(Action::Resolve(id, name));
+                let until = self.now + self.settings.timeout;
+                self.conns.push(Conn {
+                    id,
+                    phase: Phase::Resolving { until },
+                });
+                return;
+            }
+        };
+        let phase = self.begin_connect(id, addresses);
+        self.conns.push(Conn { id, phase });
+    }
+
+    /// Asks for the first of the addresses, of which there is at least one.
+    fn begin_connect(&mut self, id: ConnId, addresses: Vec<SocketAddr>) -> Phase<P> {
+        let attempt = Attempt {
+            until: self.connect_until(addresses.len()),
+            at: 0,
+            failures: String::new(),
+            addresses,
+        };
+        self.actions.push_back(Action::Connect(id, attempt.target()));
+        Phase::Connecting(attempt)
+    }
+
+    /// When an address has had its time: after the connect timeout, or earlier where the addresses after it would
+    /// otherwise get none within the deadlines.
+    fn connect_until(&self, left: usize) -> Instant {
+        let mut time = self.settings.connect_timeout;
+        let last = self.waiting.last().and_then(|id| self.exports.get(id));
+        if let (Some(deadline), true) = (last.map(Machine::deadline), left > 1) {
+            let share = (deadline - self.now) / u32::try_from(left).unwrap_or(u32::MAX);
+            time = time.min(share);
+        }
+        self.now + time
+    }
+
+    pub(super) fn handle_resolved(&mut self, id: ConnId, addresses: &[SocketAddr]) {
+        let Some(at) = self.position(id) else { return };
+        if !matches!(self.conns[at].phase, Phase::Resolving { .. }) {
+            return;
+        }
+        if addresses.is_empty() {
+            return self.handle_resolve_failed(id, "the name has no address");
+        }
+        let phase = self.begin_connect(id, interleaved(addresses));
+        self.conns[at].phase = phase;
+    }
+
+    pub(super) fn handle_resolve_failed(&mut self, id: ConnId, why: &str) {
+        let Some(at) = self.position(id) else { return };
+        if !matches!(self.conns[at].phase, Phase::Resolving { .. }) {
+            return;
+        }
+        let authority = self.settings.endpoint.authority();
+        let text = format!("resolve {authority}: {}", shortened(why));
+        self.dial_failed(
+            at,
+            LastFailure::connect(text, "check the endpoint's host name and the resolver"),
+        );
+    }
+
+    /// The address did not do; the next one is tried, or all waiting exports have failed to connect.
+    pub(super) fn handle_connect_failed(&mut self, id: ConnId, why: &str) {
+        let Some(at) = self.position(id) else { return };
+        let (next, text) = {
+            let Phase::Connecting(attempt) = &mut self.conns[at].phase else {
+                return;
+            };
+            if attempt.at < ADDRESSES_NAMED_MAX {
+                let separator = if attempt.at > 0 { ", " } else { "" };
+                attempt.failures +=
+                    &format!("{separator}connect to {}: {}", attempt.target(), shortened(why));
+            }
+            attempt.at += 1;
+            let left = attempt.addresses.len() - attempt.at;
+            if left == 0 && attempt.at > ADDRESSES_NAMED_MAX {
+                attempt.failures += &format!(", and {} more", attempt.at - ADDRESSES_NAMED_MAX);
+            }
+            ((left > 0).then_some(left), core::mem::take(&mut attempt.failures))
+        };
+        let Some(left) = next else {
+            return self.dial_failed(
+                at,
+                LastFailure::connect(text, "check that a collector listens there"),
+            );
+        };
+        let until = self.connect_until(left);
+        if let Phase::Connecting(attempt) = &mut self.conns[at].phase {
+            attempt.failures = text;
+            attempt.until = until;
+            self.actions.push_back(Action::Connect(id, attempt.target()));
+        }
+    }
+
+    /// The time of the present address is over.
+    pub(super) fn handle_connect_timeout(&mut self, id: ConnId) {
+        let time = Span(self.settings.connect_timeout);
+        let why = format!("no connection within {time}, the address does not answer");
+        self.handle_connect_failed(id, &why);
+    }
+
+    pub(super) fn handle_resolve_timeout(&mut self, id: ConnId) {
+        let why = format!("no answer within {}", Span(self.settings.timeout));
+        self.handle_resolve_failed(id, &why);
+    }
+
+    /// A dial failed: it is closed, the endpoint's gate with it, and every waiting export has failed an attempt.
+    pub(super) fn dial_failed(&mut self, at: usize, failure: LastFailure) {
+        self.close(at);
+        self.stats.last_error = Some((**failure.message()).to_owned());
+        let next = self.close_gate(failure.clone(), false);
+        self.fail_waiting(&failure, next);
+    }
+
+    /// Closes the endpoint's gate for as long as its failures ask for, and tells until when. A connection that was open
+    /// may have been a stale one: the first of these leaves the gate open.
+    pub(super) fn close_gate(&mut self, failure: LastFailure, was_connected: bool) -> Instant {
+        let dialer = &mut self.dialer;
+        let count = if was_connected {
+            dialer.fruitless = dialer.fruitless.saturating_add(1);
+            dialer.fruitless - 1
+        } else {
+            dialer.failed = dialer.failed.saturating_add(1);
+            dialer.failed
+        };
+        dialer.last = Some(failure);
+        if count > 0 {
+            let wait = self.settings.retry.backoff(count, None, &mut self.rng);
+            dialer.gate = dialer.gate.max(self.now + wait);
+        }
+        dialer.gate
+    }
+}
+
+/// The addresses of both families by turns, in the order of each, beginning with the family that the resolver put
+/// first (RFC 8305, section 4).
+fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let mut same = addresses.iter().filter(|address| address.is_ipv6() == first);
+    let mut other = addresses.iter().filter(|address| address.is_ipv6() != first);
+    let mut all = Vec::with_capacity(addresses.len().min(ADDRESSES_MAX));
+    while all.len() < ADDRESSES_MAX {
+        let (a, b) = (same.next(), other.next());
+        if a.is_none() && b.is_none() {
+            break;
+        }
+        all.extend(a.into_iter().chain(b).copied());
+    }
+    all.truncate(ADDRESSES_MAX);
+    all
+}
+
+fn shortened(reason: &str) -> &str {
+    let end = reason.char_indices().nth(REASON_CHARS_MAX);
+    &reason[..end.map_or(reason.len(), |(at, _)| at)]
+}

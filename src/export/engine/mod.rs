@@ -1,0 +1,280 @@
+//! Many exports over few connections, without I/O.
+//!
+//! Owns the exports without a verdict, the queue of those that wait for a connection, the connections themselves and
+//! the account. It is fed with facts by a shell and answers with actions and outcomes; it never blocks, sleeps or reads
+//! a clock.
+
+mod account;
+mod calls;
+mod connections;
+mod dial;
+mod timers;
+
+use super::machine::{ExportState, Machine};
+use super::{Action, ExportId, Fact};
+use crate::config::{Config, Settings};
+use crate::encode::Request;
+use crate::error::{Error, Kind};
+use crate::outcome::{DropReason, ItemCounts, Outcome};
+use crate::protocol::{self, Protocol};
+use crate::stats::Stats;
+use crate::time::{Deadline, Instant};
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::vec::Vec;
+use connections::Conn;
+use dial::Dialer;
+use fastrand::Rng;
+
+/// Connections that take calls at the same time. One is enough for a protocol that multiplexes; a protocol of one call a
+/// connection needs more.
+const CONNECTIONS_MAX: usize = 1;
+
+/// The whole exporter as a deterministic machine: every export, every connection, every retry, and no I/O.
+///
+/// It is driven by facts that carry the time, and its randomness is its seed: the same facts in the same order give the
+/// same actions, outcomes and account. How it is driven is written at the [module](super).
+///
+/// Every export that is submitted gets exactly one outcome from [`poll_outcome`](Self::poll_outcome), a cancelled one
+/// included. One fact costs time in proportion to what it changes: the exports that it starts, ends or wakes, each in
+/// logarithmic time of the exports without a verdict.
+///
+/// A time that runs backwards is read as the latest time seen.
+pub struct Engine<P: Protocol = protocol::Default> {
+    settings: Settings,
+    rng: Rng,
+    now: Instant,
+    is_shut: bool,
+    next_id: u64,
+    /// Every export whose outcome has not been taken.
+    exports: BTreeMap<ExportId, Machine>,
+    /// The deadlines of the exports without a verdict.
+    deadlines: BTreeSet<(Instant, ExportId)>,
+    /// The gates of the exports in `Init`.
+    gates: BTreeSet<(Instant, ExportId)>,
+    /// The exports in `Connecting`, the oldest first: it has waited longest and its deadline is nearest.
+    waiting: BTreeSet<ExportId>,
+    /// The exports that have their verdict, in its order.
+    settled: VecDeque<ExportId>,
+    conns: Vec<Conn<P>>,
+    dialer: Dialer,
+    actions: VecDeque<Action>,
+    stats: Stats,
+}
+
+impl<P: Protocol> Engine<P> {
+    /// An engine with no connection yet. `seed` is all its randomness: the jitter of its waits.
+    ///
+    /// # Errors
+    ///
+    /// A misuse error that names the setting that cannot work.
+    pub fn new(config: Config, seed: u64) -> Result<Self, Error> {
+        Ok(Self {
+            settings: config.check()?,
+            rng: Rng::with_seed(seed),
+            now: Instant::ZERO,
+            is_shut: false,
+            next_id: 0,
+            exports: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            gates: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            settled: VecDeque::new(),
+            conns: Vec::new(),
+            dialer: Dialer::default(),
+            actions: VecDeque::new(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// Takes an export. Its deadline runs from `now`.
+    ///
+    /// A request without items, or without bytes, succeeds at once and is not sent (OTLP specification, "Send no empty
+    /// envelopes"). A request that does not fit under the memory limit beside the exports without a verdict, or not even
+    /// alone, and every request after a shutdown, fails at once. The outcome comes from
+    /// [`poll_outcome`](Self::poll_outcome) in each case.
+    pub fn submit(&mut self, now: Instant, request: Request) -> ExportId {
+        self.advance_clock(now);
+        let id = ExportId(self.next_number());
+        let timeout = request.timeout().unwrap_or(self.settings.timeout);
+        let refusal = self.refusal(&request);
+        let mut machine = Machine::new(request, self.now, timeout);
+        self.account_submitted(&machine);
+        match refusal {
+            Some((error, reason)) => {
+                let counts = ItemCounts {
+                    dropped: machine.items(),
+                    ..ItemCounts::default()
+                };
+                machine.refuse(Err(error.with_counts(counts).with_drop_reason(reason)));
+            }
+            None if machine.items() == 0 => {
+                machine.refuse(Ok(Outcome {
+                    counts: ItemCounts::default(),
+                    message: None,
+                    attempts: 0,
+                }));
+            }
+            None => {}
+        }
+        let is_settled = machine.state() == ExportState::Done;
+        self.deadlines.insert((machine.deadline(), id));
+        self.exports.insert(id, machine);
+        if is_settled {
+            self.settle(id);
+        } else {
+            self.fire_deadlines();
+            self.admit(id);
+            self.pump();
+        }
+        self.check();
+        id
+    }
+
+    /// Takes a fact. A fact about a connection that was closed, or out of its order, is ignored.
+    pub fn handle(&mut self, now: Instant, fact: Fact<'_>) {
+        self.advance_clock(now);
+        match fact {
+            Fact::Resolved(conn, addresses) => self.handle_resolved(conn, addresses),
+            Fact::ResolveFailed(conn, why) => self.handle_resolve_failed(conn, why),
+            Fact::Connected(conn) => self.handle_connected(conn),
+            Fact::ConnectFailed(conn, why) => self.handle_connect_failed(conn, why),
+            Fact::Input(conn, bytes) => self.handle_input(conn, bytes),
+            Fact::Sent(conn, count) => self.handle_sent(conn, count),
+            Fact::Eof(conn) => self.handle_gone(conn, "the collector closed the connection"),
+            Fact::Failed(conn, why) => self.handle_gone(conn, why),
+            Fact::Timeout => {}
+            Fact::Cancel(id) => self.abandon(id, Machine::cancel),
+            Fact::Shutdown => self.handle_shutdown(),
+        }
+        self.pump();
+        self.fire_timers();
+        self.check();
+    }
+
+    /// What the shell has to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Fact::Timeout`] is due; `None` while nothing but facts can change anything.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_deadline().map(|deadline| deadline.at)
+    }
+
+    /// What is due next, and when.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.earliest()
+    }
+
+    /// The verdict of an export, in the order in which they were reached. The export is forgotten with it.
+    pub fn poll_outcome(&mut self) -> Option<(ExportId, Result<Outcome, Error>)> {
+        let id = self.settled.pop_front()?;
+        let verdict = self.exports.remove(&id)?.into_verdict()?;
+        Some((id, verdict))
+    }
+
+    /// The account at this moment.
+    pub fn stats(&self) -> Stats {
+        self.stats.clone()
+    }
+
+    /// Where an export is; `None` once its outcome was taken.
+    pub fn state(&self, id: ExportId) -> Option<ExportState> {
+        self.exports.get(&id).map(Machine::state)
+    }
+
+    /// When the time of an export is over; `None` once its outcome was taken.
+    pub fn deadline(&self, id: ExportId) -> Option<Instant> {
+        self.exports.get(&id).map(Machine::deadline)
+    }
+
+    /// The settings in use.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether every export has its verdict and nothing is left to poll.
+    pub fn is_idle(&self) -> bool {
+        self.exports.is_empty() && self.actions.is_empty()
+    }
+
+    /// Whether [`Fact::Shutdown`] was taken.
+    pub fn is_shut_down(&self) -> bool {
+        self.is_shut
+    }
+
+    fn advance_clock(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// A number for an export, a connection or a call, never used twice.
+    fn next_number(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Why a request cannot be taken at all.
+    fn refusal(&self, request: &Request) -> Option<(Error, DropReason)> {
+        let refuse = |kind, text| Error::new(kind, text).with_endpoint(self.settings.endpoint_name.clone());
+        if self.is_shut {
+            let text = "the exporter was shut down before this export; submit exports before the shutdown";
+            return Some((refuse(Kind::Shutdown, text.to_owned()), DropReason::Shutdown));
+        }
+        let limit = self.settings.memory_limit_bytes as u64;
+        let (len, held) = (request.encoded_len() as u64, self.stats.bytes_in_flight);
+        if len > limit {
+            let text = format!(
+                "a request of {len} bytes is larger than the memory limit of {limit} bytes by itself; split it, or raise \
+                 with_memory_limit"
+            );
+            let error = refuse(Kind::MemoryLimit, text).into_final();
+            return Some((error, DropReason::MemoryLimit));
+        }
+        if len > limit.saturating_sub(held) {
+            let text = format!(
+                "a request of {len} bytes does not fit under the memory limit of {limit} bytes beside the {held} bytes of \
+                 {} exports without a verdict; submit later, or raise with_memory_limit",
+                self.stats.exports_in_flight
+            );
+            return Some((refuse(Kind::MemoryLimit, text), DropReason::MemoryLimit));
+        }
+        None
+    }
+
+    /// Does what has become possible: starts calls, opens connections, moves bytes and events, until nothing moves.
+    ///
+    /// It ends: each round after the first needs a call that ended, and an export whose call ended either settles, waits
+    /// for its gate, which only a fact opens, or spends its one resend without backoff.
+    fn pump(&mut self) {
+        loop {
+            self.start_calls();
+            self.drain_sessions();
+            self.reap();
+            self.dial();
+            if !self.can_move() {
+                return;
+            }
+        }
+    }
+
+    fn handle_shutdown(&mut self) {
+        self.is_shut = true;
+        let live: Vec<ExportId> = self.deadlines.iter().map(|&(_, id)| id).collect();
+        for id in live {
+            self.abandon(id, Machine::shut_down);
+        }
+        self.close_all();
+    }
+
+    /// The law of conservation, in builds with debug assertions.
+    fn check(&self) {
+        debug_assert!(self.stats.is_conserved(), "{:?}", self.stats);
+        debug_assert_eq!(
+            self.stats.exports_in_flight as usize,
+            self.deadlines.len(),
+            "an export without a verdict has a deadline"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! Timers: what is due, in which order it fires.
+
+use super::Engine;
+use super::connections::Phase;
+use crate::export::machine::Machine;
+use crate::export::{ConnId, ExportId};
+use crate::protocol::Protocol;
+use crate::time::{Deadline, DeadlineReason, Instant};
+use core::time::Duration;
+
+impl<P: Protocol> Engine<P> {
+    /// The earliest thing due.
+    pub(super) fn earliest(&self) -> Option<Deadline> {
+        let due = |at: Option<Instant>, reason| at.map(|at| Deadline { at, reason });
+        let deadline = due(self.deadlines.first().map(|&(at, _)| at), DeadlineReason::Export);
+        let gate = due(self.gates.first().map(|&(at, _)| at), DeadlineReason::Backoff);
+        let reconnect = due(self.reconnect_at(), DeadlineReason::Reconnect);
+        let conns = self.conns.iter().filter_map(|conn| match &conn.phase {
+            Phase::Resolving { until } => due(Some(*until), DeadlineReason::Connect),
+            Phase::Connecting(attempt) => due(Some(attempt.until()), DeadlineReason::Connect),
+            Phase::Open(open) => due(open.session.poll_timeout(), DeadlineReason::Session),
+            Phase::Closing { until, .. } => due(Some(*until), DeadlineReason::Session),
+        });
+        conns.chain(deadline).chain(gate).chain(reconnect).min()
+    }
+
+    /// Fires everything that is due. What a session knows of a call counts before the export's own deadline.
+    pub(super) fn fire_timers(&mut self) {
+        if self.earliest().is_none_or(|deadline| deadline.at > self.now) {
+            return;
+        }
+        self.fire_connections();
+        self.pump();
+        self.fire_deadlines();
+        self.fire_gates();
+        self.pump();
+    }
+
+    fn fire_connections(&mut self) {
+        let mut at = 0;
+        while at < self.conns.len() {
+            let id = self.conns[at].id;
+            self.fire_connection(id);
+            // A connection that was closed makes room for the next at its place.
+            if self.conns.get(at).is_some_and(|conn| conn.id == id) {
+                at += 1;
+            }
+        }
+    }
+
+    fn fire_connection(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(at) = self.position(id) else { return };
+        match &mut self.conns[at].phase {
+            Phase::Resolving { until } if *until <= now => self.handle_resolve_timeout(id),
+            Phase::Connecting(attempt) if attempt.until() <= now => self.handle_connect_timeout(id),
+            Phase::Open(open) if open.session.poll_timeout().is_some_and(|at| at <= now) => {
+                open.session.handle_timeout(now);
+                open.is_dirty = true;
+            }
+            Phase::Closing { until, .. } if *until <= now => self.close(at),
+            _ => {}
+        }
+    }
+
+    /// Ends the exports whose deadline has passed.
+    pub(super) fn fire_deadlines(&mut self) {
+        while let Some(&(at, id)) = self.deadlines.first() {
+            if at > self.now {
+                return;
+            }
+            let pending = self.pending();
+            if let Some(machine) = self.exports.get_mut(&id) {
+                machine.explain(pending);
+            }
+            self.abandon(id, Machine::expire);
+        }
+    }
+
+    /// Lets the exports begin whose backoff has passed. One that is sent back does not come up again in this step.
+    fn fire_gates(&mut self) {
+        let later = self.now + Duration::from_nanos(1);
+        let rest = self.gates.split_off(&(later, ExportId(0)));
+        let due = core::mem::replace(&mut self.gates, rest);
+        for (_, id) in due {
+            self.admit(id);
+        }
+    }
+}

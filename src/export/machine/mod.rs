@@ -1,0 +1,411 @@
+//! One export, from its submission to its verdict.
+//!
+//! Owns the states of the export, the count of its attempts, the knowledge of whether the collector may have processed
+//! it, and the words of its verdict. Never touches a connection: the engine tells it what became of each attempt.
+
+mod state;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use super::ConnId;
+use crate::encode::Request;
+use crate::error::Error;
+use crate::outcome::{DropReason, ItemCounts, Outcome};
+use crate::policy::{self, RetryPolicy};
+use crate::protocol::{Answer, CallEnd, CallId, Failure};
+use crate::time::Instant;
+use alloc::sync::Arc;
+use core::fmt;
+use core::mem;
+use core::time::Duration;
+use fastrand::Rng;
+use state::{Event, State};
+use verdict::Fate;
+pub(crate) use verdict::{LastFailure, Span};
+
+/// What came of an export.
+pub(crate) type Verdict = Result<Outcome, Error>;
+
+/// Where an export is.
+///
+/// A retryable failure leads from any state but [`Done`](Self::Done) back to [`Init`](Self::Init); the deadline leads to
+/// `Done` from everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExportState {
+    /// Waits until it may make its next attempt: for its backoff, or for the endpoint's.
+    Init,
+    /// Waits for a connection with room for it: name resolution, connecting, other calls under way.
+    Connecting,
+    /// Its request is on the way into the socket.
+    Sending,
+    /// The socket has taken the whole request; the answer is awaited.
+    WaitingResponse,
+    /// It has its verdict.
+    Done,
+}
+
+impl ExportState {
+    /// Every state, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Init,
+        Self::Connecting,
+        Self::Sending,
+        Self::WaitingResponse,
+        Self::Done,
+    ];
+}
+
+impl fmt::Display for ExportState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Init => "Init",
+            Self::Connecting => "Connecting",
+            Self::Sending => "Sending",
+            Self::WaitingResponse => "WaitingResponse",
+            Self::Done => "Done",
+        })
+    }
+}
+
+/// Resends at once, without backoff, of a call that the collector certainly did not process. A later one waits, so that
+/// a server which refuses everything is not hammered.
+const FREE_RESENDS: u32 = 1;
+
+/// One export.
+pub(crate) struct Machine {
+    state: State,
+    /// Released with the verdict.
+    request: Option<Request>,
+    items: u64,
+    encoded_len: usize,
+    timeout: Duration,
+    deadline: Instant,
+    /// Attempts begun.
+    attempts: u32,
+    free_resends: u32,
+    /// Failures since the last hint, or since the beginning.
+    step: u32,
+    hint: Option<Duration>,
+    /// Some attempt's request was taken whole by the socket and never answered.
+    unanswered: bool,
+    /// Items sent again in attempts that the collector may have processed, after an unanswered one; not yet booked.
+    duplicates: u64,
+    last: Option<LastFailure>,
+}
+
+/// How an attempt ended.
+pub(crate) enum AttemptEnd {
+    /// No connection could be opened; the endpoint may be tried again at the time given.
+    NotConnected(LastFailure, Instant),
+    /// Its call ended.
+    Call(CallEnd),
+}
+
+/// What a machine needs to judge.
+pub(crate) struct Judge<'a> {
+    pub(crate) now: Instant,
+    pub(crate) policy: &'a RetryPolicy,
+    pub(crate) endpoint: &'a Arc<str>,
+    pub(crate) rng: &'a mut Rng,
+}
+
+/// What follows from the end of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The machine is back in `Init`, its gate open: the call was certainly not processed and is sent again at once.
+    Resend,
+    /// The machine is back in `Init` until this time.
+    Retry(Instant),
+    /// The machine is done.
+    Settled,
+}
+
+impl Machine {
+    /// An export submitted now; its deadline runs from here.
+    pub(crate) fn new(request: Request, now: Instant, timeout: Duration) -> Self {
+        let is_empty = request.items() == 0 || request.encoded_len() == 0;
+        Self {
+            state: State::Init { until: now },
+            items: if is_empty { 0 } else { request.items() },
+            encoded_len: request.encoded_len(),
+            request: Some(request),
+            timeout,
+            deadline: now + timeout,
+            attempts: 0,
+            free_resends: 0,
+            step: 0,
+            hint: None,
+            unanswered: false,
+            duplicates: 0,
+            last: None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> ExportState {
+        self.state.kind()
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The items to account for: none when there is nothing to send.
+    pub(crate) fn items(&self) -> u64 {
+        self.items
+    }
+
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.encoded_len
+    }
+
+    /// The request, until the verdict.
+    pub(crate) fn request(&self) -> Option<&Request> {
+        self.request.as_ref()
+    }
+
+    /// When the gate opens, in `Init`.
+    pub(crate) fn gate(&self) -> Option<Instant> {
+        match self.state {
+            State::Init { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// The call under way.
+    pub(crate) fn call(&self) -> Option<(ConnId, CallId)> {
+        match self.state {
+            State::Sending { conn, call } | State::WaitingResponse { conn, call } => Some((conn, call)),
+            _ => None,
+        }
+    }
+
+    /// Possible duplicates since the last call.
+    pub(crate) fn take_duplicates(&mut self) -> u64 {
+        mem::take(&mut self.duplicates)
+    }
+
+    /// The last failure of an attempt.
+    pub(crate) fn last_failure(&self) -> Option<&LastFailure> {
+        self.last.as_ref()
+    }
+
+    pub(crate) fn verdict(&self) -> Option<&Verdict> {
+        match &self.state {
+            State::Done(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn into_verdict(self) -> Option<Verdict> {
+        match self.state {
+            State::Done(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    /// Decides the export before any attempt.
+    pub(crate) fn refuse(&mut self, verdict: Verdict) -> Next {
+        self.settle(Event::Refuse(verdict))
+    }
+
+    /// The gate is open: an attempt begins.
+    pub(crate) fn begin(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.apply(Event::Begin);
+    }
+
+    /// The gate stays closed: the endpoint may not be tried before `until`. Settles where that is too late.
+    pub(crate) fn postpone(&mut self, until: Instant, why: Option<LastFailure>, endpoint: &Arc<str>) -> Next {
+        if until < self.deadline {
+            self.apply(Event::Postpone(until));
+            return Next::Retry(until);
+        }
+        self.last = self.last.take().or(why);
+        let verdict = self.too_late(endpoint);
+        self.settle(Event::GiveUp(verdict))
+    }
+
+    /// A connection takes the call.
+    pub(crate) fn start(&mut self, conn: ConnId, call: CallId) {
+        self.apply(Event::Start { conn, call });
+    }
+
+    /// The socket took the whole request. Ignored unless it was being sent.
+    pub(crate) fn request_sent(&mut self) {
+        if self.state() == ExportState::Sending {
+            self.apply(Event::RequestSent);
+        }
+    }
+
+    /// The attempt under way is over: judges whether another follows.
+    pub(crate) fn end_attempt(&mut self, judge: &mut Judge<'_>, end: AttemptEnd) -> Next {
+        let end = match end {
+            AttemptEnd::NotConnected(failure, next) => {
+                self.last = Some(failure);
+                return self.retry_or_give_up(judge, Some(next));
+            }
+            AttemptEnd::Call(end) => end,
+        };
+        match end {
+            CallEnd::Answered(answer) => self.handle_answer(judge, answer),
+            CallEnd::Unprocessed(failure) => self.handle_unprocessed(judge, failure),
+            CallEnd::Unanswered(failure) => {
+                self.request_sent();
+                self.leave_unanswered();
+                self.handle_failure(judge, failure)
+            }
+            CallEnd::Expired { sent } => {
+                if sent {
+                    self.request_sent();
+                }
+                self.expire(judge.endpoint)
+            }
+        }
+    }
+
+    /// Notes what keeps an export from a connection, for its verdict. An earlier failure says more.
+    pub(crate) fn explain(&mut self, pending: Option<LastFailure>) {
+        if self.state() == ExportState::Connecting && self.last.is_none() {
+            self.last = pending;
+        }
+    }
+
+    /// The deadline passed.
+    pub(crate) fn expire(&mut self, endpoint: &Arc<str>) -> Next {
+        self.leave_call();
+        let verdict = self.deadline_passed(endpoint);
+        self.settle(Event::Expire(verdict))
+    }
+
+    /// The caller lost interest.
+    pub(crate) fn cancel(&mut self, endpoint: &Arc<str>) -> Next {
+        self.leave_call();
+        let verdict = self.cancelled(endpoint);
+        self.settle(Event::Cancel(verdict))
+    }
+
+    /// The exporter was shut down.
+    pub(crate) fn shut_down(&mut self, endpoint: &Arc<str>) -> Next {
+        self.leave_call();
+        let verdict = self.was_shut_down(endpoint);
+        self.settle(Event::ShutDown(verdict))
+    }
+
+    fn handle_answer(&mut self, judge: &mut Judge<'_>, answer: Answer) -> Next {
+        self.book_duplicate();
+        if answer.code == crate::code::Code::OK {
+            let rejected = answer.rejected.min(self.items);
+            let outcome = Outcome {
+                counts: ItemCounts {
+                    delivered: self.items - rejected,
+                    rejected,
+                    ..ItemCounts::default()
+                },
+                message: (!answer.message.is_empty()).then(|| answer.message.into_boxed_str()),
+                attempts: self.attempts,
+            };
+            return self.settle(Event::Answer(Ok(outcome)));
+        }
+        let is_retryable = policy::is_retryable(answer.code, answer.retry_after.is_some());
+        let retry_after = answer.retry_after;
+        self.last = Some(LastFailure::answered(answer));
+        if !is_retryable {
+            let verdict = self.refused(judge.endpoint);
+            return self.settle(Event::Answer(verdict));
+        }
+        if let Some(hint) = retry_after {
+            // The waits grow from the hint; a collector that repeats itself meets growing waits.
+            if self.hint != Some(hint) {
+                self.step = 0;
+            }
+            self.hint = Some(hint);
+        }
+        self.retry_or_give_up(judge, None)
+    }
+
+    fn handle_unprocessed(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
+        if failure.is_retryable && self.free_resends < FREE_RESENDS && judge.now < self.deadline {
+            self.free_resends += 1;
+            self.last = Some(LastFailure::transport(failure));
+            self.apply(Event::Retry(judge.now));
+            return Next::Resend;
+        }
+        self.handle_failure(judge, failure)
+    }
+
+    fn handle_failure(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
+        let is_retryable = failure.is_retryable;
+        self.last = Some(LastFailure::transport(failure));
+        if is_retryable {
+            return self.retry_or_give_up(judge, None);
+        }
+        let verdict = self.failed_for_good(judge.endpoint);
+        self.settle(Event::GiveUp(verdict))
+    }
+
+    /// Goes back to `Init`, unless the policy or the deadline forbid it. `next` is the time the endpoint's own backoff
+    /// allows, in place of the export's.
+    fn retry_or_give_up(&mut self, judge: &mut Judge<'_>, next: Option<Instant>) -> Next {
+        if self.attempts - self.free_resends.min(self.attempts) >= judge.policy.attempts_max {
+            let verdict = self.out_of_attempts(judge.endpoint);
+            return self.settle(Event::GiveUp(verdict));
+        }
+        self.step = self.step.saturating_add(1);
+        let until = next.unwrap_or_else(|| judge.now + judge.policy.backoff(self.step, self.hint, judge.rng));
+        if until >= self.deadline {
+            let verdict = self.too_late(judge.endpoint);
+            return self.settle(Event::GiveUp(verdict));
+        }
+        self.apply(Event::Retry(until));
+        Next::Retry(until)
+    }
+
+    /// The call under way is abandoned from this side.
+    fn leave_call(&mut self) {
+        if self.state() == ExportState::WaitingResponse {
+            self.leave_unanswered();
+        }
+    }
+
+    /// The attempt under way was sent whole and ends without an answer.
+    fn leave_unanswered(&mut self) {
+        self.book_duplicate();
+        self.unanswered = true;
+    }
+
+    /// The collector may have processed the attempt under way.
+    fn book_duplicate(&mut self) {
+        if self.unanswered {
+            self.duplicates = self.duplicates.saturating_add(self.items);
+        }
+    }
+
+    /// Where the items end up when no further attempt follows, and why.
+    fn fate(&self, reason: DropReason) -> Fate {
+        let mut counts = ItemCounts::default();
+        if self.unanswered {
+            counts.unknown = self.items;
+            return (counts, None);
+        }
+        counts.dropped = self.items;
+        (counts, (self.items > 0).then_some(reason))
+    }
+
+    fn settle(&mut self, event: Event) -> Next {
+        self.apply(event);
+        self.request = None;
+        Next::Settled
+    }
+
+    /// Moves on. An illegal event is a defect of the engine: tests stop at it, a release build keeps the state.
+    fn apply(&mut self, event: Event) {
+        match mem::replace(&mut self.state, State::Failed).advance(event) {
+            Ok(state) => self.state = state,
+            Err(illegal) => {
+                debug_assert!(false, "illegal transition: {illegal:?}");
+                self.state = illegal.state;
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The words of a verdict: what was tried, what came of it, what to do.
+
+use super::{ExportState, Machine, Verdict};
+use crate::code::Code;
+use crate::error::{Error, Kind};
+use crate::outcome::{DropReason, ItemCounts};
+use crate::protocol::{Answer, Failure};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+
+/// Bytes of a peer's message that go into the text of an error.
+const PEER_MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// How the last failed attempt failed.
+#[derive(Clone, Debug)]
+pub(crate) struct LastFailure {
+    kind: Kind,
+    message: Arc<str>,
+    advice: &'static str,
+    code: Option<Code>,
+    http_status: Option<u16>,
+    retry_after: Option<Duration>,
+}
+
+impl LastFailure {
+    /// No connection could be opened.
+    pub(crate) fn connect(message: impl Into<Arc<str>>, advice: &'static str) -> Self {
+        Self {
+            kind: Kind::Connect,
+            message: message.into(),
+            advice,
+            code: None,
+            http_status: None,
+            retry_after: None,
+        }
+    }
+
+    /// The connection failed under the call.
+    pub(super) fn transport(failure: Failure) -> Self {
+        Self {
+            kind: Kind::Transport,
+            message: failure.message.into(),
+            ..Self::connect("", "check that the endpoint speaks OTLP over gRPC")
+        }
+    }
+
+    /// The collector answered with a failure.
+    pub(super) fn answered(answer: Answer) -> Self {
+        let message = shortened(&answer.message);
+        let message = match (answer.http_status, message) {
+            (None, "") => format!("the collector answered {}", answer.code),
+            (None, message) => format!("the collector answered {}: {message}", answer.code),
+            (Some(status), "") => format!("the collector answered HTTP {status} ({})", answer.code),
+            (Some(status), message) => {
+                format!(
+                    "the collector answered HTTP {status} ({}): {message}",
+                    answer.code
+                )
+            }
+        };
+        Self {
+            kind: Kind::Status,
+            message: message.into(),
+            advice: advice(answer.code),
+            code: Some(answer.code),
+            http_status: answer.http_status,
+            retry_after: answer.retry_after,
+        }
+    }
+
+    /// The failure in words.
+    pub(crate) fn message(&self) -> &Arc<str> {
+        &self.message
+    }
+}
+
+impl fmt::Display for LastFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.message, self.advice)
+    }
+}
+
+/// Where the items end up, and why those that are dropped are.
+pub(super) type Fate = (ItemCounts, Option<DropReason>);
+
+impl Machine {
+    /// The verdict at the deadline. It is a timeout whatever failed before, and carries what the last answer said.
+    pub(super) fn deadline_passed(&self, endpoint: &Arc<str>) -> Verdict {
+        let mut text = format!(
+            "no verdict within {} after {}",
+            Span(self.timeout),
+            Attempts(self.attempts)
+        );
+        text += match self.state() {
+            ExportState::Connecting => ", while waiting for a connection",
+            ExportState::Sending => ", while the collector was slow to take the request",
+            ExportState::WaitingResponse => ", while waiting for the answer",
+            ExportState::Init | ExportState::Done => "",
+        };
+        match &self.last {
+            Some(last) => text += &format!("; last failure: {last}"),
+            None => text += "; check that the collector answers in time, or give the export more",
+        }
+        Err(self.error(Kind::Timeout, text, endpoint, self.fate(DropReason::Deadline)))
+    }
+
+    /// The verdict when the next attempt would come after the deadline.
+    pub(super) fn too_late(&self, endpoint: &Arc<str>) -> Verdict {
+        let text = format!(
+            "gave up after {}, since the next one would come later than {} after the first",
+            Attempts(self.attempts),
+            Span(self.timeout)
+        );
+        Err(self.failed(text, endpoint, DropReason::Deadline))
+    }
+
+    /// The verdict when the retry policy is exhausted.
+    pub(super) fn out_of_attempts(&self, endpoint: &Arc<str>) -> Verdict {
+        let text = format!(
+            "gave up after {}, all that the retry policy allows",
+            Attempts(self.attempts)
+        );
+        Err(self.failed(text, endpoint, DropReason::Attempts))
+    }
+
+    /// The verdict when the collector refused the export for good.
+    pub(super) fn refused(&self, endpoint: &Arc<str>) -> Verdict {
+        let counts = ItemCounts {
+            rejected: self.items,
+            ..ItemCounts::default()
+        };
+        let text = self
+            .last
+            .as_ref()
+            .map_or_else(String::new, |last| format!("{last}"));
+        Err(self.error(Kind::Status, text, endpoint, (counts, None)))
+    }
+
+    /// The verdict when the call failed in a way that no attempt can mend.
+    pub(super) fn failed_for_good(&self, endpoint: &Arc<str>) -> Verdict {
+        let (kind, text) = match &self.last {
+            Some(last) => (last.kind, format!("{last}")),
+            None => (Kind::Transport, String::new()),
+        };
+        let error = self.error(kind, text, endpoint, self.fate(DropReason::NotRetryable));
+        Err(error.into_final())
+    }
+
+    /// The verdict of a cancelled export.
+    pub(super) fn cancelled(&self, endpoint: &Arc<str>) -> Verdict {
+        let text = format!("cancelled in {} after {}", self.state(), Attempts(self.attempts));
+        Err(self.error(Kind::Cancelled, text, endpoint, self.fate(DropReason::Cancelled)))
+    }
+
+    /// The verdict of an export that outlived its exporter.
+    pub(super) fn was_shut_down(&self, endpoint: &Arc<str>) -> Verdict {
+        let mut text = format!(
+            "the exporter was shut down after {}, before a verdict; give the shutdown more time",
+            Attempts(self.attempts)
+        );
+        if let Some(last) = &self.last {
+            text += &format!("; last failure: {last}");
+        }
+        Err(self.error(Kind::Shutdown, text, endpoint, self.fate(DropReason::Shutdown)))
+    }
+
+    /// An error of the last failure's kind: the failure, not the deadline, is what ended the export.
+    fn failed(&self, text: String, endpoint: &Arc<str>, reason: DropReason) -> Error {
+        match &self.last {
+            Some(last) => self.error(
+                last.kind,
+                format!("{text}; last failure: {last}"),
+                endpoint,
+                self.fate(reason),
+            ),
+            None => self.error(Kind::Transport, text, endpoint, self.fate(reason)),
+        }
+    }
+
+    fn error(&self, kind: Kind, mut text: String, endpoint: &Arc<str>, fate: Fate) -> Error {
+        let (counts, reason) = fate;
+        if counts.unknown > 0 {
+            text += "; a request was sent whole and not answered, so the items may have arrived";
+        }
+        let mut error = Error::new(kind, text)
+            .with_endpoint(endpoint.clone())
+            .with_counts(counts)
+            .with_attempts(self.attempts);
+        if let Some(reason) = reason {
+            error = error.with_drop_reason(reason);
+        }
+        if let Some(last) = &self.last {
+            if let Some(code) = last.code {
+                error = error.with_code(code);
+            }
+            if let Some(status) = last.http_status {
+                error = error.with_http_status(status);
+            }
+            if let Some(delay) = last.retry_after {
+                error = error.with_retry_after(delay);
+            }
+        }
+        error
+    }
+}
+
+/// What to do about a status.
+fn advice(code: Code) -> &'static str {
+    match code {
+        Code::UNAUTHENTICATED | Code::PERMISSION_DENIED => "check the credentials in the headers",
+        Code::UNIMPLEMENTED | Code::NOT_FOUND => {
+            "check that the endpoint is an OTLP/gRPC receiver that takes this signal"
+        }
+        Code::INVALID_ARGUMENT | Code::FAILED_PRECONDITION | Code::OUT_OF_RANGE => {
+            "the collector's log says what it objects to"
+        }
+        Code::RESOURCE_EXHAUSTED => "send smaller batches, or raise the collector's limits",
+        Code::UNAVAILABLE | Code::ABORTED | Code::CANCELLED | Code::DEADLINE_EXCEEDED => {
+            "check the collector and what it exports to"
+        }
+        _ => "check the collector's log",
+    }
+}
+
+fn shortened(message: &str) -> &str {
+    let mut end = message.len().min(PEER_MESSAGE_BYTES_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message[..end]
+}
+
+/// A count of attempts in words.
+struct Attempts(u32);
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 attempt"),
+            n => write!(f, "{n} attempts"),
+        }
+    }
+}
+
+/// A duration as people write it: `10 s`, `250 ms`.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (secs, millis) = (self.0.as_secs(), self.0.subsec_millis());
+        match (secs, millis) {
+            (0, 0) => write!(f, "{} µs", self.0.subsec_micros()),
+            (0, millis) => write!(f, "{millis} ms"),
+            (secs, 0) => write!(f, "{secs} s"),
+            (secs, millis) => write!(f, "{secs}.{millis:03} s"),
+        }
+    }
+}
