@@ -1,0 +1,225 @@
+//! The collector as its user holds it.
+
+use super::answer::Answer;
+use super::builder::Builder;
+use super::inbox::{Counters, Inbox, TimedOut};
+use super::received::{ReceivedRequest, ReceivedSpan};
+use super::server::{Command, Order, Server, wake_socket};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+/// An OTLP/gRPC collector that runs in this process until it is dropped; see [the module](super).
+///
+/// Dropping it closes its connections and its port, and returns when its thread has ended.
+#[derive(Debug)]
+pub struct Collector {
+    addr: SocketAddr,
+    inbox: Inbox,
+    commands: mpsc::Sender<Command>,
+    wake: UdpSocket,
+    open: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What becomes of new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepting {
+    /// They are served.
+    Serve,
+    /// They are accepted and closed at once.
+    CloseAtOnce,
+    /// They are refused: nothing listens on the port.
+    Refuse,
+}
+
+impl Collector {
+    /// Starts a collector on a free port of 127.0.0.1 that accepts everything.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no port, socket or thread to give.
+    pub fn start() -> io::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// Settings for a collector.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts a collector on this address.
+    ///
+    /// # Errors
+    ///
+    /// Where the address cannot be listened on, or the system has no thread to give.
+    pub fn bind(addr: impl Into<SocketAddr>) -> io::Result<Self> {
+        Self::builder().bind(addr).start()
+    }
+
+    /// The URL to export to, like `http://127.0.0.1:40123`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Every span received, in the order of arrival; one that came twice is there twice.
+    pub fn spans(&self) -> Vec<ReceivedSpan> {
+        self.inbox.spans()
+    }
+
+    /// Every request received, in the order of arrival, whatever it was answered.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.inbox.requests()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.inbox.counters()
+    }
+
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Waits until at least `count` spans have been received, and gives all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] where fewer have been received within `timeout`.
+    pub fn wait_for_spans(&self, count: usize, timeout: Duration) -> Result<Vec<ReceivedSpan>, TimedOut> {
+        self.inbox.wait_for_spans(count, timeout)
+    }
+
+    /// Waits until at least `count` requests have been received, and gives all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] where fewer have been received within `timeout`.
+    pub fn wait_for_requests(
+        &self,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Vec<ReceivedRequest>, TimedOut> {
+        self.inbox.wait_for_requests(count, timeout)
+    }
+
+    /// Forgets what was received and sets the counters to zero; answers and connections stay as they are.
+    pub fn clear(&self) {
+        self.inbox.clear();
+    }
+
+    /// Answers every call like this from now on, once the answers of [`answer_next`](Self::answer_next) are used up.
+    pub fn answer(&self, answer: Answer) {
+        self.inbox.answer(answer);
+    }
+
+    /// Answers the next call like this; several are used in their order, each once.
+    pub fn answer_next(&self, answer: Answer) {
+        self.inbox.answer_next(answer);
+    }
+
+    /// Asks `choose` for every answer from now on, once the answers of [`answer_next`](Self::answer_next) are used up.
+    ///
+    /// It runs on the collector's thread; where it panics, the call is answered with `INTERNAL`.
+    pub fn answer_with(&self, choose: impl Fn(&ReceivedRequest) -> Answer + Send + Sync + 'static) {
+        self.inbox.answer_with(choose);
+    }
+
+    /// Stalls: until [`resume`](Self::resume) nothing is accepted, read, answered or written, and no connection is
+    /// closed.
+    pub fn pause(&self) {
+        // Fails only with the thread gone, and then everything is stalled.
+        let _ = self.order(Order::Pause(true));
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub fn resume(&self) {
+        let _ = self.order(Order::Pause(false));
+    }
+
+    /// Tears down every connection (RST). New ones are served as before.
+    pub fn kill_connections(&self) {
+        // With the thread gone there is no connection left.
+        let _ = self.order(Order::Kill);
+    }
+
+    /// Lets every connection drain gracefully: two GOAWAY frames, calls under way end well.
+    pub fn drain_connections(&self) {
+        let _ = self.order(Order::Drain);
+    }
+
+    /// Says what becomes of new connections; those that exist go on.
+    ///
+    /// # Errors
+    ///
+    /// Where the port cannot be listened on again after [`Accepting::Refuse`].
+    pub fn set_accepting(&self, accepting: Accepting) -> io::Result<()> {
+        self.order(Order::Accept(accepting))
+    }
+
+    pub(super) fn from_builder(builder: Builder) -> io::Result<Self> {
+        let listener = TcpListener::bind(builder.addr)?;
+        let addr = listener.local_addr()?;
+        let wake = wake_socket()?;
+        let inbox = builder.inbox.clone();
+        let open = Arc::new(AtomicUsize::new(0));
+        let (commands, receiver) = mpsc::channel();
+        let server = Server::new(builder, listener, wake.try_clone()?, receiver, Arc::clone(&open))?;
+        let thread = thread::Builder::new()
+            .name(String::from("otlp-collector"))
+            .spawn(move || server.run())?;
+        Ok(Self {
+            addr,
+            inbox,
+            commands,
+            wake,
+            open,
+            thread: Some(thread),
+        })
+    }
+
+    /// Gives an order and waits until it is carried out; on the collector's own thread, where waiting would be for ever,
+    /// it is carried out after the current answer.
+    fn order(&self, order: Order) -> io::Result<()> {
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the collector's thread has ended");
+        let (done, is_done) = mpsc::sync_channel(1);
+        self.commands.send(Command { order, done }).map_err(|_| gone())?;
+        // A full socket buffer is a wake-up as well.
+        let _ = self.wake.send(&[1]);
+        let is_own = |thread: &JoinHandle<()>| thread.thread().id() == thread::current().id();
+        if self.thread.as_ref().is_some_and(is_own) {
+            return Ok(());
+        }
+        is_done.recv().map_err(|_| gone())?
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        let (done, _) = mpsc::sync_channel(1);
+        // Fails only with the thread gone.
+        let _ = self.commands.send(Command {
+            order: Order::Stop,
+            done,
+        });
+        let _ = self.wake.send(&[1]);
+        if thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}
