@@ -123,6 +123,14 @@ impl Error {
         self
     }
 
+    /// The same verdict, told as the loss of the runtime that caused it.
+    #[cfg(feature = "std")]
+    pub(crate) fn into_runtime_gone(mut self, reason: &str) -> Self {
+        self.inner.kind = Kind::Runtime;
+        self.inner.message = reason.into();
+        self
+    }
+
     #[cfg(feature = "std")]
     pub(crate) fn with_source(
         mut self,

@@ -47,5 +47,7 @@ pub use code::Code;
 pub use config::Config;
 pub use encode::Request;
 pub use error::Error;
+#[cfg(feature = "std")]
+pub use export::{Exporter, OtlpExportFuture};
 pub use outcome::{DropReason, ItemCounts, Outcome};
-pub use stats::Stats;
+pub use stats::{Report, Stats};

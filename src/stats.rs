@@ -2,6 +2,7 @@
 
 use crate::outcome::{DropReason, ItemCounts};
 use alloc::string::String;
+use core::fmt;
 
 /// A snapshot of an exporter's account, exact at the moment it was taken.
 ///
@@ -60,5 +61,34 @@ impl Stats {
             dropped: self.dropped_total(),
             unknown: self.unknown,
         }
+    }
+}
+
+/// What became of everything that an exporter accepted, at the end of its shutdown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The closed account.
+    pub stats: Stats,
+}
+
+impl Report {
+    /// Items that did not verifiably reach the collector.
+    pub fn lost(&self) -> u64 {
+        let settled = self.stats.settled();
+        settled.total() - settled.delivered + self.stats.in_flight
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} accepted: {}", self.stats.accepted, self.stats.settled())?;
+        for reason in DropReason::ALL {
+            match self.stats.dropped_for(reason) {
+                0 => {}
+                count => write!(f, "; {count} dropped ({})", reason.as_str())?,
+            }
+        }
+        Ok(())
     }
 }

@@ -39,7 +39,9 @@ pub enum Fact<'a> {
     Timeout,
     /// Nobody waits for this export any more.
     Cancel(ExportId),
-    /// No further export will be submitted; those without a verdict are dropped now.
+    /// Refuse further exports; those without a verdict go on.
+    Drain,
+    /// Refuse further exports and close every connection; those without a verdict are dropped now.
     Shutdown,
 }
 

@@ -9,10 +9,28 @@
 //! for bytes, for the socket to take bytes, or for [`Engine::poll_timeout`] to pass. Every call carries the time, which
 //! never runs backwards.
 
+#[cfg(feature = "std")]
+mod channel;
 mod drive;
 mod engine;
+#[cfg(feature = "std")]
+mod exporter;
+#[cfg(feature = "std")]
+mod future;
+#[cfg(feature = "std")]
+mod link;
 mod machine;
+#[cfg(feature = "std")]
+mod sync;
+#[cfg(feature = "std")]
+mod waiters;
 
 pub use drive::{Action, ConnId, ExportId, Fact};
 pub use engine::Engine;
+#[cfg(feature = "std")]
+pub use exporter::Exporter;
+#[cfg(feature = "std")]
+pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;
+#[cfg(feature = "std")]
+pub(crate) use sync::lock;

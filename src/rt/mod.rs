@@ -3,6 +3,34 @@
 //! Owns the trait [`Runtime`] and its adapters of about a hundred lines each. It is the only layer that reads a clock.
 //! Never holds protocol logic.
 
+#[cfg(unix)]
+mod blocking;
+#[cfg(any(unix, feature = "tokio", feature = "smol", feature = "futures-io"))]
+mod clock;
+#[cfg(feature = "futures-io")]
+mod futures_io;
+#[cfg(any(feature = "smol", feature = "futures-io"))]
+mod futures_socket;
+#[cfg(any(feature = "smol", feature = "futures-io"))]
+mod pool;
+#[cfg(unix)]
+mod reactor;
+#[cfg(feature = "smol")]
+mod smol;
+#[cfg(feature = "tokio")]
+mod tokio;
+#[cfg(unix)]
+mod wait;
+
+#[cfg(unix)]
+pub use blocking::Blocking;
+#[cfg(feature = "futures-io")]
+pub use futures_io::FuturesIo;
+#[cfg(feature = "smol")]
+pub use smol::Smol;
+#[cfg(feature = "tokio")]
+pub use tokio::Tokio;
+
 use crate::endpoint::{Name, Target};
 use crate::time::Instant;
 use alloc::sync::Arc;
@@ -12,6 +40,8 @@ use core::future::Future;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 use std::io;
+use std::net::ToSocketAddrs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Where an exporter's sockets, time and names come from.
 ///
@@ -39,11 +69,10 @@ pub trait Runtime: Clone {
     /// A timer, not yet set.
     fn timer(&self) -> Self::Timer;
 
-    /// Blocks the thread until a waker that this runtime was given may have fired, at the latest until `until`, and
-    /// tells whether it blocked. A runtime that has an executor leaves this as it is: it never blocks.
-    fn block(&self, until: Instant) -> bool {
-        let _ = until;
-        false
+    /// Runs `poll`, the body of a future of this crate. A runtime that has an executor leaves this as it is: it polls
+    /// once, with the executor's waker. A runtime without one blocks the thread and polls again, until it is ready.
+    fn drive<T>(&self, cx: &mut Context<'_>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        poll(cx)
     }
 }
 
@@ -62,7 +91,11 @@ pub trait Socket {
 /// A timer.
 pub trait Timer {
     /// Is ready once the clock has reached `at`. A later call with another time moves the timer.
-    fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()>;
+    ///
+    /// # Errors
+    ///
+    /// The runtime is gone: no deadline can be kept any more.
+    fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<io::Result<()>>;
 }
 
 /// A name to resolve, with the resolver to ask.
@@ -73,6 +106,10 @@ pub struct Resolve {
 }
 
 impl Resolve {
+    pub(crate) fn new(name: Name, resolver: Option<Resolver>) -> Self {
+        Self { name, resolver }
+    }
+
     /// The name.
     pub fn name(&self) -> &Name {
         &self.name
@@ -82,14 +119,12 @@ impl Resolve {
     ///
     /// # Errors
     ///
-    /// Those of the resolver.
+    /// Those of the resolver; its panic is one too.
     pub fn run(&self) -> io::Result<Vec<SocketAddr>> {
         match &self.resolver {
-            Some(resolver) => (resolver.0)(&self.name),
-            None => {
-                use std::net::ToSocketAddrs;
-                Ok((&*self.name.host, self.name.port).to_socket_addrs()?.collect())
-            }
+            Some(resolver) => catch_unwind(AssertUnwindSafe(|| (resolver.0)(&self.name)))
+                .unwrap_or_else(|_| Err(io::Error::other("the resolver panicked"))),
+            None => Ok((&*self.name.host, self.name.port).to_socket_addrs()?.collect()),
         }
     }
 }

@@ -45,7 +45,7 @@ pub struct Engine<P: Protocol = protocol::Default> {
     settings: Settings,
     rng: Rng,
     now: Instant,
-    is_shut: bool,
+    intake: Intake,
     next_id: u64,
     /// Every export whose outcome has not been taken.
     exports: BTreeMap<ExportId, Machine>,
@@ -63,6 +63,17 @@ pub struct Engine<P: Protocol = protocol::Default> {
     stats: Stats,
 }
 
+/// Which exports are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Intake {
+    /// All.
+    Open,
+    /// None; those without a verdict go on.
+    Draining,
+    /// None, and none is left.
+    Shut,
+}
+
 impl<P: Protocol> Engine<P> {
     /// An engine with no connection yet. `seed` is all its randomness: the jitter of its waits.
     ///
@@ -74,7 +85,7 @@ impl<P: Protocol> Engine<P> {
             settings: config.check()?,
             rng: Rng::with_seed(seed),
             now: Instant::ZERO,
-            is_shut: false,
+            intake: Intake::Open,
             next_id: 0,
             exports: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -146,6 +157,7 @@ impl<P: Protocol> Engine<P> {
             Fact::Failed(conn, why) => self.handle_gone(conn, why),
             Fact::Timeout => {}
             Fact::Cancel(id) => self.abandon(id, Machine::cancel),
+            Fact::Drain => self.intake = self.intake.max(Intake::Draining),
             Fact::Shutdown => self.handle_shutdown(),
         }
         self.pump();
@@ -200,9 +212,9 @@ impl<P: Protocol> Engine<P> {
         self.exports.is_empty() && self.actions.is_empty()
     }
 
-    /// Whether [`Fact::Shutdown`] was taken.
-    pub fn is_shut_down(&self) -> bool {
-        self.is_shut
+    /// Whether [`Fact::Drain`] or [`Fact::Shutdown`] was taken: no further export is accepted.
+    pub fn is_draining(&self) -> bool {
+        self.intake != Intake::Open
     }
 
     fn advance_clock(&mut self, now: Instant) {
@@ -218,7 +230,7 @@ impl<P: Protocol> Engine<P> {
     /// Why a request cannot be taken at all.
     fn refusal(&self, request: &Request) -> Option<(Error, DropReason)> {
         let refuse = |kind, text| Error::new(kind, text).with_endpoint(self.settings.endpoint_name.clone());
-        if self.is_shut {
+        if self.is_draining() {
             let text = "the exporter was shut down before this export; submit exports before the shutdown";
             return Some((refuse(Kind::Shutdown, text.to_owned()), DropReason::Shutdown));
         }
@@ -260,7 +272,7 @@ impl<P: Protocol> Engine<P> {
     }
 
     fn handle_shutdown(&mut self) {
-        self.is_shut = true;
+        self.intake = Intake::Shut;
         let live: Vec<ExportId> = self.deadlines.iter().map(|&(_, id)| id).collect();
         for id in live {
             self.abandon(id, Machine::shut_down);

@@ -1,0 +1,460 @@
+//! An engine with its sockets and its timer behind a lock, pumped by whichever future is polled.
+
+use super::drive::{Action, ConnId, ExportId, Fact};
+use super::engine::Engine;
+use super::link::Link;
+use super::machine::ExportState;
+use super::sync::lock;
+use super::waiters::{Hub, Key};
+use crate::config::Config;
+use crate::encode::Request;
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::rt::{Resolve, Resolver, Runtime, Timer};
+use crate::stats::Stats;
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hasher};
+use core::task::{Context, Poll, Waker};
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::sync::Mutex;
+
+/// Rounds of work in one poll before it yields, so that a busy peer cannot hold an executor's thread.
+const ROUNDS_MAX: usize = 64;
+/// Bytes read from a socket at a time.
+const READ_BYTES: usize = 16 << 10;
+
+/// The verdict of an export.
+pub(crate) type Verdict = Result<Outcome, Error>;
+
+/// What exporters, futures and the driver share.
+pub(crate) struct Channel<R: Runtime> {
+    pub(crate) hub: Arc<Hub>,
+    core: Mutex<Core<R>>,
+}
+
+struct Core<R: Runtime> {
+    engine: Engine,
+    runtime: R,
+    resolver: Option<Resolver>,
+    links: Vec<(ConnId, Link<R>)>,
+    timer: R::Timer,
+    exports: HashMap<ExportId, Slot>,
+    /// The hub's waker, which is all that sockets and timers see.
+    waker: Waker,
+    read_buffer: Box<[u8]>,
+    /// When what is under way is to be dropped, once a shutdown was asked for.
+    shutdown_at: Option<Instant>,
+    is_closed: bool,
+    /// Why the runtime can serve no more, once it cannot.
+    gone: Option<String>,
+}
+
+/// What the channel keeps for the future of one export.
+struct Slot {
+    /// The future's place among the waiters, once it was polled.
+    key: Option<Key>,
+    verdict: Option<Verdict>,
+}
+
+/// What a pump leaves to be done after the channel's lock was released.
+struct After<R: Runtime> {
+    /// Futures whose verdict is there.
+    settled: Vec<Key>,
+    /// Sockets and futures of the runtime that are of no use any more.
+    discarded: Vec<Link<R>>,
+}
+
+impl<R: Runtime> Channel<R> {
+    pub(crate) fn new(config: Config, runtime: R) -> Result<Self, Error> {
+        let resolver = config.resolver();
+        let seed = RandomState::new().build_hasher().finish();
+        let engine = Engine::new(config, seed)?;
+        let hub = Arc::new(Hub::new());
+        Ok(Self {
+            core: Mutex::new(Core {
+                engine,
+                timer: runtime.timer(),
+                runtime,
+                resolver,
+                links: Vec::new(),
+                exports: HashMap::new(),
+                waker: Waker::from(hub.clone()),
+                read_buffer: alloc::vec![0; READ_BYTES].into(),
+                shutdown_at: None,
+                is_closed: false,
+                gone: None,
+            }),
+            hub,
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> R {
+        lock(&self.core).runtime.clone()
+    }
+
+    /// Accepts an export; its deadline runs from here.
+    pub(crate) fn submit(&self, request: Request) -> (ExportId, R) {
+        let accepted = {
+            let mut core = lock(&self.core);
+            let now = core.runtime.now();
+            let id = core.engine.submit(now, request);
+            core.exports.insert(
+                id,
+                Slot {
+                    key: None,
+                    verdict: None,
+                },
+            );
+            (id, core.runtime.clone())
+        };
+        self.hub.wake_driver();
+        accepted
+    }
+
+    pub(crate) fn state(&self, id: ExportId) -> ExportState {
+        lock(&self.core).engine.state(id).unwrap_or(ExportState::Done)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        lock(&self.core).engine.stats()
+    }
+
+    /// Pumps, and returns the verdict of `id` once it is there. `key` is the caller's place among the waiters, where it
+    /// has registered its waker already.
+    pub(crate) fn poll_export(&self, id: ExportId, key: Option<Key>) -> Poll<Verdict> {
+        self.pump(|core| {
+            let slot = core.exports.get_mut(&id)?;
+            slot.key = key;
+            slot.verdict
+                .is_some()
+                .then(|| core.exports.remove(&id)?.verdict)
+                .flatten()
+        })
+    }
+
+    /// Pumps for everyone, until the channel is closed.
+    pub(crate) fn poll_driver(&self) -> Poll<()> {
+        self.pump(|core| core.is_closed.then_some(()))
+    }
+
+    /// Refuses further exports; those under way have until `at`.
+    pub(crate) fn close(&self, at: Instant) {
+        {
+            let mut core = lock(&self.core);
+            let now = core.runtime.now();
+            core.engine.handle(now, Fact::Drain);
+            core.shutdown_at = Some(core.shutdown_at.map_or(at, |earlier| earlier.min(at)));
+        }
+        self.hub.wake_pumpers();
+    }
+
+    /// Pumps until every export has its verdict and every connection is closed.
+    pub(crate) fn poll_closed(&self) -> Poll<Stats> {
+        let closed = self.pump(|core| core.is_closed.then(|| core.engine.stats()));
+        if closed.is_ready() {
+            self.hub.wake_all();
+        }
+        closed
+    }
+
+    /// Nobody waits for the export any more: it is cancelled, and what that gives to write is written as far as the
+    /// sockets take it.
+    pub(crate) fn abandon(&self, id: ExportId) {
+        let mut after = After::new();
+        let must_wake = {
+            let mut core = lock(&self.core);
+            self.hub.begin_pump();
+            if core
+                .exports
+                .remove(&id)
+                .is_some_and(|slot| slot.verdict.is_none())
+            {
+                let now = core.runtime.now();
+                core.engine.handle(now, Fact::Cancel(id));
+                core.settle(&mut after);
+                if core.act(&mut after) {
+                    core.write_all();
+                    // What else it set in motion is for those who stay.
+                    self.hub.notify();
+                }
+            }
+            self.hub.end_pump()
+        };
+        self.finish(after, must_wake);
+    }
+
+    /// Moves facts and actions between the engine and the runtime until nothing moves or the budget is spent. `done` is
+    /// asked before and after.
+    fn pump<T>(&self, mut done: impl FnMut(&mut Core<R>) -> Option<T>) -> Poll<T> {
+        let mut after = After::new();
+        let (result, must_wake) = {
+            let mut core = lock(&self.core);
+            self.hub.begin_pump();
+            let mut result = done(&mut core);
+            let mut rounds = 0;
+            // A verdict that was there already was left by a pump that ran to its end. One that comes now does not end
+            // this pump: whoever leaves must leave every socket and the timer watched for the others.
+            while !was_done(&result, rounds) {
+                let has_moved = core.turn(&mut after);
+                if result.is_none() {
+                    result = done(&mut core);
+                }
+                rounds += 1;
+                if rounds == ROUNDS_MAX {
+                    // More may be waiting: come back after the executor's other tasks had their turn.
+                    self.hub.notify();
+                    break;
+                }
+                if !has_moved && !self.hub.take_woken() {
+                    break;
+                }
+            }
+            (result, self.hub.end_pump())
+        };
+        self.finish(after, must_wake);
+        result.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn finish(&self, after: After<R>, must_wake: bool) {
+        let After { settled, discarded } = after;
+        drop(discarded);
+        for key in settled {
+            self.hub.wake_one(key);
+        }
+        if must_wake {
+            self.hub.wake_pumpers();
+        }
+    }
+}
+
+/// Whether there was nothing to pump for in the first place.
+fn was_done<T>(result: &Option<T>, rounds: usize) -> bool {
+    rounds == 0 && result.is_some()
+}
+
+impl<R: Runtime> After<R> {
+    fn new() -> Self {
+        Self {
+            settled: Vec::new(),
+            discarded: Vec::new(),
+        }
+    }
+}
+
+impl<R: Runtime> Core<R> {
+    /// One round: actions out, facts in, then the timer. Whether anything moved.
+    fn turn(&mut self, after: &mut After<R>) -> bool {
+        let mut has_moved = self.act(after);
+        has_moved |= self.connect_all(after);
+        has_moved |= self.write_all();
+        has_moved |= self.read_all(after);
+        has_moved |= self.check_time(after);
+        self.settle(after);
+        self.check_closed(after);
+        has_moved
+    }
+
+    /// Carries out the engine's actions.
+    fn act(&mut self, after: &mut After<R>) -> bool {
+        let mut has_acted = false;
+        while let Some(action) = self.engine.poll_action() {
+            has_acted = true;
+            match action {
+                Action::Resolve(conn, name) => {
+                    let resolving = self.runtime.resolve(Resolve::new(name, self.resolver.clone()));
+                    self.put(conn, Link::resolving(resolving), after);
+                }
+                Action::Connect(conn, target) => {
+                    let connecting = self.runtime.connect(&target);
+                    self.put(conn, Link::connecting(connecting), after);
+                }
+                Action::Transmit(conn, chunks) => {
+                    if let Some((_, link)) = self.links.iter_mut().find(|(id, _)| *id == conn) {
+                        link.queue(chunks);
+                    }
+                }
+                Action::Close(conn) => {
+                    if let Some(at) = self.links.iter().position(|(id, _)| *id == conn) {
+                        after.discarded.push(self.links.swap_remove(at).1);
+                    }
+                }
+            }
+        }
+        has_acted
+    }
+
+    fn put(&mut self, conn: ConnId, link: Link<R>, after: &mut After<R>) {
+        match self.links.iter_mut().find(|(id, _)| *id == conn) {
+            Some((_, place)) => after.discarded.push(core::mem::replace(place, link)),
+            None => self.links.push((conn, link)),
+        }
+    }
+
+    /// Asks after names and sockets that are on their way.
+    fn connect_all(&mut self, after: &mut After<R>) -> bool {
+        let Self {
+            engine,
+            runtime,
+            links,
+            waker,
+            ..
+        } = self;
+        let cx = &mut Context::from_waker(waker);
+        let mut has_moved = false;
+        for (conn, link) in links.iter_mut() {
+            if let Poll::Ready(resolved) = link.poll_resolved(cx) {
+                has_moved = true;
+                match resolved {
+                    Ok(addresses) => engine.handle(runtime.now(), Fact::Resolved(*conn, &addresses)),
+                    Err(error) => {
+                        engine.handle(runtime.now(), Fact::ResolveFailed(*conn, &error.to_string()));
+                    }
+                }
+            } else if let Poll::Ready(connected) = link.poll_connected(cx) {
+                has_moved = true;
+                match connected {
+                    Ok(open) => {
+                        after.discarded.push(core::mem::replace(link, open));
+                        engine.handle(runtime.now(), Fact::Connected(*conn));
+                    }
+                    Err(error) => {
+                        engine.handle(runtime.now(), Fact::ConnectFailed(*conn, &error.to_string()));
+                    }
+                }
+            }
+        }
+        if has_moved {
+            self.act(after);
+        }
+        has_moved
+    }
+
+    /// Writes what is queued, as much as each socket takes.
+    fn write_all(&mut self) -> bool {
+        let Self {
+            engine,
+            runtime,
+            links,
+            waker,
+            ..
+        } = self;
+        let cx = &mut Context::from_waker(waker);
+        let mut has_moved = false;
+        for (conn, link) in links.iter_mut() {
+            if let Poll::Ready(count) = link.poll_write(cx) {
+                has_moved = true;
+                engine.handle(runtime.now(), Fact::Sent(*conn, count));
+            }
+        }
+        has_moved
+    }
+
+    /// Reads what each socket has, one buffer at a time, and lets the engine act between two of them.
+    fn read_all(&mut self, after: &mut After<R>) -> bool {
+        let mut has_moved = false;
+        let mut index = 0;
+        while index < self.links.len() {
+            let Self {
+                engine,
+                runtime,
+                links,
+                waker,
+                read_buffer,
+                ..
+            } = self;
+            let cx = &mut Context::from_waker(waker);
+            let (conn, link) = &mut links[index];
+            let conn = *conn;
+            match link.poll_read(cx, read_buffer) {
+                Poll::Ready(Ok(0)) => engine.handle(runtime.now(), Fact::Eof(conn)),
+                Poll::Ready(Ok(count)) => {
+                    engine.handle(runtime.now(), Fact::Input(conn, &read_buffer[..count]));
+                }
+                Poll::Ready(Err(error)) => {
+                    engine.handle(runtime.now(), Fact::Failed(conn, &error.to_string()));
+                }
+                Poll::Pending => {
+                    index += 1;
+                    continue;
+                }
+            }
+            has_moved = true;
+            self.act(after);
+            // The action may have closed this link and put another in its place; that one waits for the next round.
+            index += 1;
+        }
+        has_moved
+    }
+
+    /// Tells the engine the time when something is due, and sets the timer for what is due next.
+    fn check_time(&mut self, after: &mut After<R>) -> bool {
+        let next = [self.engine.poll_timeout(), self.shutdown_at]
+            .into_iter()
+            .flatten()
+            .min();
+        let Some(next) = next else { return false };
+        let now = self.runtime.now();
+        if next > now {
+            match self.timer.poll_at(&mut Context::from_waker(&self.waker), next) {
+                // It may have become due while the timer was set, or an early timer fired: look again.
+                Poll::Ready(Ok(())) => return true,
+                Poll::Pending => return false,
+                Poll::Ready(Err(error)) => {
+                    self.lose_runtime(now, format!("the runtime is gone: {error}"), after);
+                    return true;
+                }
+            }
+        }
+        if self.shutdown_at.is_some_and(|at| at <= now) {
+            self.shutdown_at = None;
+            self.engine.handle(now, Fact::Shutdown);
+        } else {
+            self.engine.handle(now, Fact::Timeout);
+        }
+        self.act(after);
+        true
+    }
+
+    /// Settles everything: without a timer no deadline can be kept.
+    fn lose_runtime(&mut self, now: Instant, reason: String, after: &mut After<R>) {
+        self.gone = Some(reason);
+        self.engine.handle(now, Fact::Shutdown);
+        self.shutdown_at = None;
+        self.settle(after);
+        self.act(after);
+        after.discarded.extend(self.links.drain(..).map(|(_, link)| link));
+    }
+
+    /// Hands the engine's verdicts to their futures.
+    fn settle(&mut self, after: &mut After<R>) {
+        while let Some((id, verdict)) = self.engine.poll_outcome() {
+            let verdict = match &self.gone {
+                Some(reason) => verdict.map_err(|error| error.into_runtime_gone(reason)),
+                None => verdict,
+            };
+            if let Some(slot) = self.exports.get_mut(&id) {
+                slot.verdict = Some(verdict);
+                after.settled.extend(slot.key);
+            }
+        }
+    }
+
+    /// Ends a shutdown early when nothing is under way any more.
+    fn check_closed(&mut self, after: &mut After<R>) {
+        if self.is_closed || !self.engine.is_draining() || !self.engine.is_idle() {
+            return;
+        }
+        self.is_closed = true;
+        if self.shutdown_at.take().is_some() {
+            let now = self.runtime.now();
+            self.engine.handle(now, Fact::Shutdown);
+            self.act(after);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The handle that users export with.
+
+use super::channel::Channel;
+use super::future::{Driver, OtlpExportFuture, Shutdown};
+use crate::config::Config;
+use crate::encode::Request;
+use crate::error::Error;
+use crate::rt::Runtime;
+use crate::stats::Stats;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+
+impl Config {
+    /// Builds an exporter on a runtime. Nothing is connected before the first export.
+    ///
+    /// # Errors
+    ///
+    /// A misuse error that names the setting that cannot work, its value and what would, or the feature that is missing
+    /// in a build without any protocol.
+    pub fn build<R: Runtime>(self, runtime: R) -> Result<Exporter<R>, Error> {
+        if cfg!(not(feature = "grpc")) {
+            return Err(Error::config(
+                "this build of otlp-embed speaks no protocol; enable its feature `grpc`",
+            ));
+        }
+        Ok(Exporter {
+            channel: Arc::new(Channel::new(self, runtime)?),
+            exporters: Arc::new(AtomicUsize::new(1)),
+        })
+    }
+}
+
+/// Exports requests to one collector. Clones share its connections, its memory limit and its account.
+pub struct Exporter<R: Runtime> {
+    channel: Arc<Channel<R>>,
+    /// Clones alive: the driver ends with the last.
+    exporters: Arc<AtomicUsize>,
+}
+
+impl<R: Runtime> Exporter<R> {
+    /// Accepts a request for export: its items are accounted for and its deadline runs from here. The future has to be
+    /// polled for the export to make progress.
+    ///
+    /// Any number of exports run at a time; they share connections and are queued where the collector limits them.
+    pub fn export(&self, request: Request) -> OtlpExportFuture<R> {
+        let (id, runtime) = self.channel.submit(request);
+        OtlpExportFuture::new(self.channel.clone(), runtime, id)
+    }
+
+    /// Optional upkeep, to be run anywhere: while it runs, it alone moves the exports, so that their futures are polled
+    /// only when their verdict is there, and connections are looked after between exports.
+    ///
+    /// It ends with the last exporter or after [`shutdown`](Self::shutdown), and keeps neither alive.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the futures of the exports take over.
+    pub fn driver(&self) -> Driver<R> {
+        Driver::new(&self.channel, self.exporters.clone())
+    }
+
+    /// The account at this moment.
+    pub fn stats(&self) -> Stats {
+        self.channel.stats()
+    }
+
+    /// Ends the exporter and all its clones: further exports end in an error at once, those under way have until
+    /// `timeout` from now, and what has no verdict then is dropped. The report tells what became of everything.
+    pub fn shutdown(&self, timeout: Duration) -> Shutdown<R> {
+        let at = self.channel.runtime().now() + timeout;
+        Shutdown::new(self.channel.clone(), at)
+    }
+}
+
+impl<R: Runtime> Clone for Exporter<R> {
+    fn clone(&self) -> Self {
+        self.exporters.fetch_add(1, Ordering::Relaxed);
+        Self {
+            channel: self.channel.clone(),
+            exporters: self.exporters.clone(),
+        }
+    }
+}
+
+impl<R: Runtime> Drop for Exporter<R> {
+    fn drop(&mut self) {
+        if self.exporters.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.channel.hub.wake_driver();
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Exporter<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

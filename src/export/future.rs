@@ -1,0 +1,209 @@
+//! The futures of an exporter: one export, the optional driver, the shutdown.
+
+use super::channel::Channel;
+use super::drive::ExportId;
+use super::machine::ExportState;
+use super::waiters::Key;
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::rt::Runtime;
+use crate::stats::Report;
+use crate::time::Instant;
+use alloc::sync::{Arc, Weak};
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::task::{Context, Poll};
+
+pin_project_lite::pin_project! {
+    /// One export on its way to its verdict.
+    ///
+    /// It is the shell of a state machine: `Init` → `Connecting` → `Sending` → `WaitingResponse` → `Done`, which
+    /// [`state`](Self::state) shows. It spawns nothing. Whichever future of an exporter is polled moves all of them, and
+    /// each is woken when its own verdict is there.
+    ///
+    /// The result is an [`Outcome`] when the collector accepted the request, in whole or in part, and an [`Error`]
+    /// otherwise; both tell where every item ended up. Polled again after that, it gives a misuse error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it at any time cancels the export: its stream is reset, its items are accounted for as dropped or, when
+    /// the socket had taken the whole request, as unknown. The exporter and all other exports go on.
+    #[must_use = "an export makes progress only while it is awaited; dropping it cancels it"]
+    pub struct OtlpExportFuture<R: Runtime> {
+        channel: Arc<Channel<R>>,
+        runtime: R,
+        id: ExportId,
+        key: Option<Key>,
+        is_done: bool,
+        #[pin]
+        _pinned: core::marker::PhantomPinned,
+    }
+
+    impl<R: Runtime> PinnedDrop for OtlpExportFuture<R> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(key) = this.key.take() {
+                this.channel.hub.remove(key);
+            }
+            if !*this.is_done {
+                this.channel.abandon(*this.id);
+            }
+        }
+    }
+}
+
+impl<R: Runtime> OtlpExportFuture<R> {
+    pub(super) fn new(channel: Arc<Channel<R>>, runtime: R, id: ExportId) -> Self {
+        Self {
+            channel,
+            runtime,
+            id,
+            key: None,
+            is_done: false,
+            _pinned: core::marker::PhantomPinned,
+        }
+    }
+
+    /// The state that the export is in.
+    pub fn state(&self) -> ExportState {
+        if self.is_done {
+            ExportState::Done
+        } else {
+            self.channel.state(self.id)
+        }
+    }
+}
+
+impl<R: Runtime> Future for OtlpExportFuture<R> {
+    type Output = Result<Outcome, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if *this.is_done {
+            return Poll::Ready(Err(Error::misuse(
+                "the export was polled again after it had given its verdict",
+            )));
+        }
+        let verdict = this.runtime.drive(cx, |cx| {
+            // Before anything is looked at: an event after the look then finds this waker.
+            this.channel.hub.register(this.key, cx.waker());
+            this.channel.poll_export(*this.id, *this.key)
+        });
+        if verdict.is_ready() {
+            *this.is_done = true;
+            if let Some(key) = this.key.take() {
+                this.channel.hub.remove(key);
+            }
+        }
+        verdict
+    }
+}
+
+impl<R: Runtime> fmt::Debug for OtlpExportFuture<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtlpExportFuture")
+            .field("id", &self.id)
+            .field("state", &self.state())
+            .finish()
+    }
+}
+
+/// Upkeep of an exporter, to be run anywhere; see [`Exporter::driver`](super::Exporter::driver).
+#[must_use = "a driver does nothing unless it is awaited"]
+pub struct Driver<R: Runtime> {
+    channel: Weak<Channel<R>>,
+    exporters: Arc<AtomicUsize>,
+    hub: Arc<super::waiters::Hub>,
+    key: Option<Key>,
+}
+
+impl<R: Runtime> Driver<R> {
+    pub(super) fn new(channel: &Arc<Channel<R>>, exporters: Arc<AtomicUsize>) -> Self {
+        Self {
+            channel: Arc::downgrade(channel),
+            exporters,
+            hub: channel.hub.clone(),
+            key: None,
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.hub.remove(key);
+        }
+    }
+}
+
+impl<R: Runtime> Future for Driver<R> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(runtime) = this.channel.upgrade().map(|channel| channel.runtime()) else {
+            this.leave();
+            return Poll::Ready(());
+        };
+        let ended = runtime.drive(cx, |cx| {
+            this.hub.register(&mut this.key, cx.waker());
+            if let Some(key) = this.key {
+                this.hub.make_driver(key);
+            }
+            // Held only while it is pumped: the driver keeps no channel alive.
+            match this.channel.upgrade() {
+                Some(channel) if this.exporters.load(Ordering::Acquire) > 0 => channel.poll_driver(),
+                _ => Poll::Ready(()),
+            }
+        });
+        if ended.is_ready() {
+            this.leave();
+        }
+        ended
+    }
+}
+
+impl<R: Runtime> Drop for Driver<R> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The end of an exporter; see [`Exporter::shutdown`](super::Exporter::shutdown).
+///
+/// # Cancel safety
+///
+/// Dropping it leaves the exporter closed to new exports; those under way keep the time that the shutdown gave them, as
+/// long as any future of the exporter is polled.
+#[must_use = "a shutdown waits for exports under way only while it is awaited"]
+pub struct Shutdown<R: Runtime> {
+    channel: Arc<Channel<R>>,
+    key: Option<Key>,
+}
+
+impl<R: Runtime> Shutdown<R> {
+    pub(super) fn new(channel: Arc<Channel<R>>, at: Instant) -> Self {
+        channel.close(at);
+        Self { channel, key: None }
+    }
+}
+
+impl<R: Runtime> Future for Shutdown<R> {
+    type Output = Report;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        let this = &mut *self;
+        this.channel.runtime().drive(cx, |cx| {
+            this.channel.hub.register(&mut this.key, cx.waker());
+            this.channel.poll_closed().map(|stats| Report { stats })
+        })
+    }
+}
+
+impl<R: Runtime> Drop for Shutdown<R> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.channel.hub.remove(key);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The monotonic clock of std.
+
+use crate::time::Instant;
+
+/// A clock that starts at its making.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    zero: std::time::Instant,
+}
+
+impl Clock {
+    #[allow(clippy::disallowed_methods, reason = "runtimes are where clocks are read")]
+    pub(super) fn start() -> Self {
+        Self {
+            zero: std::time::Instant::now(),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "runtimes are where clocks are read")]
+    pub(super) fn now(&self) -> Instant {
+        Instant::ZERO + self.zero.elapsed()
+    }
+
+    /// The same point in time on std's clock; `None` when that clock does not reach so far.
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub(super) fn to_std(self, at: Instant) -> Option<std::time::Instant> {
+        self.zero
+            .checked_add(core::time::Duration::from_nanos(at.as_nanos()))
+    }
+}

@@ -1,0 +1,113 @@
+//! smol, and every executor: sockets and timers of `async-io`, which brings its own reactor.
+
+use super::clock::Clock;
+use super::futures_socket::FuturesSocket;
+use super::{Resolve, Runtime, Timer};
+use crate::endpoint::Target;
+use crate::time::Instant;
+use alloc::boxed::Box;
+use async_io::Async;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use std::net::TcpStream;
+
+/// Sockets and timers of `async-io`, the reactor under smol, which works under any executor (feature `smol`).
+///
+/// `async-io` starts one thread for its reactor and polls it from threads in `async_io::block_on`. Names are resolved on
+/// the thread pool of the `blocking` crate.
+#[derive(Clone, Copy, Debug)]
+pub struct Smol {
+    clock: Clock,
+}
+
+impl Smol {
+    /// The process's `async-io` reactor.
+    pub fn new() -> Self {
+        Self {
+            clock: Clock::start(),
+        }
+    }
+}
+
+impl Default for Smol {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Runtime for Smol {
+    type Io = SmolSocket;
+    type Timer = SmolTimer;
+    type Connecting = SmolConnecting;
+    type Resolving = super::pool::Resolving;
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn connect(&self, target: &Target) -> SmolConnecting {
+        let Target::Tcp(address) = *target;
+        SmolConnecting(Box::pin(connect(address)))
+    }
+
+    fn resolve(&self, query: Resolve) -> Self::Resolving {
+        super::pool::resolve(query)
+    }
+
+    fn timer(&self) -> SmolTimer {
+        SmolTimer {
+            clock: self.clock,
+            timer: async_io::Timer::never(),
+            set_to: None,
+        }
+    }
+}
+
+/// A socket of `async-io`.
+pub type SmolSocket = FuturesSocket<Async<TcpStream>>;
+
+/// The opening of a socket.
+pub struct SmolConnecting(Pin<Box<dyn Future<Output = io::Result<SmolSocket>> + Send>>);
+
+async fn connect(address: SocketAddr) -> io::Result<SmolSocket> {
+    let stream = Async::<TcpStream>::connect(address).await?;
+    stream.get_ref().set_nodelay(true)?;
+    Ok(FuturesSocket(stream))
+}
+
+impl Future for SmolConnecting {
+    type Output = io::Result<SmolSocket>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// A timer of `async-io`.
+#[derive(Debug)]
+pub struct SmolTimer {
+    clock: Clock,
+    timer: async_io::Timer,
+    set_to: Option<Instant>,
+}
+
+impl Timer for SmolTimer {
+    fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<io::Result<()>> {
+        if self.set_to != Some(at) {
+            self.set_to = Some(at);
+            match self.clock.to_std(at) {
+                Some(at) => self.timer.set_at(at),
+                None => self.timer = async_io::Timer::never(),
+            }
+        }
+        let fired = Pin::new(&mut self.timer).poll(cx);
+        if fired.is_ready() {
+            // A timer fires once: it has to be set again even for the same time.
+            self.set_to = None;
+        }
+        fired.map(|_| Ok(()))
+    }
+}

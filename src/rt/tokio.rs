@@ -1,0 +1,184 @@
+//! tokio: its sockets, its timers, its blocking pool for names.
+
+use super::clock::Clock;
+use super::{Resolve, Runtime, Socket, Timer};
+use crate::endpoint::Target;
+use crate::error::{Error, Kind};
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::Sleep;
+
+/// A tokio runtime with its I/O and time drivers on (feature `tokio`).
+///
+/// The runtime is captured when this is made, so that the exporter's futures may be polled anywhere, also outside any
+/// runtime. Names are resolved on its blocking pool. Sockets and deadlines work only while that runtime is driven: one
+/// of the flavour `current_thread` stands still outside `block_on`. After it is gone, exports end in an error whose
+/// [`is_runtime_gone`](crate::Error::is_runtime_gone) is true.
+#[derive(Clone, Debug)]
+pub struct Tokio {
+    handle: Handle,
+    clock: Clock,
+}
+
+impl Tokio {
+    /// The runtime that the caller runs in.
+    ///
+    /// # Errors
+    ///
+    /// The caller runs in no tokio runtime, or its runtime has no time driver.
+    pub fn current() -> Result<Self, Error> {
+        let handle = Handle::try_current().map_err(|error| {
+            let message = "rt::Tokio::current was called outside a tokio runtime; call it in one, pass a handle with \
+                 rt::Tokio::with_handle, or use rt::Blocking, which needs no runtime";
+            Error::new(Kind::Runtime, message).with_source(error)
+        })?;
+        Self::with_handle(handle)
+    }
+
+    /// The runtime behind a handle.
+    ///
+    /// # Errors
+    ///
+    /// The runtime has no time driver.
+    pub fn with_handle(handle: Handle) -> Result<Self, Error> {
+        let tokio = Self {
+            handle,
+            clock: Clock::start(),
+        };
+        match tokio.sleep_until(Instant::ZERO) {
+            Ok(_) => Ok(tokio),
+            Err(_) => Err(Error::new(
+                Kind::Runtime,
+                "the tokio runtime has no time driver, so no deadline could be kept; build it with enable_all()",
+            )),
+        }
+    }
+
+    /// A sleep on the captured runtime; tokio panics where it has no time driver.
+    fn sleep_until(&self, at: Instant) -> io::Result<Pin<Box<Sleep>>> {
+        let _entered = self.handle.enter();
+        let sleep = || match self.clock.to_std(at) {
+            Some(at) => Box::pin(tokio::time::sleep_until(at.into())),
+            None => Box::pin(tokio::time::sleep(core::time::Duration::MAX)),
+        };
+        catch_unwind(AssertUnwindSafe(sleep)).map_err(|_| io::Error::other("tokio has no time driver"))
+    }
+}
+
+impl Runtime for Tokio {
+    type Io = TcpStream;
+    type Timer = TokioTimer;
+    type Connecting = Entered<io::Result<TcpStream>>;
+    type Resolving = Entered<io::Result<Vec<SocketAddr>>>;
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn connect(&self, target: &Target) -> Self::Connecting {
+        let Target::Tcp(address) = *target;
+        Entered::new(&self.handle, async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        })
+    }
+
+    fn resolve(&self, query: Resolve) -> Self::Resolving {
+        let handle = self.handle.clone();
+        Entered::new(&self.handle, async move {
+            handle
+                .spawn_blocking(move || query.run())
+                .await
+                .map_err(io::Error::other)?
+        })
+    }
+
+    fn timer(&self) -> TokioTimer {
+        TokioTimer {
+            tokio: self.clone(),
+            sleep: None,
+        }
+    }
+}
+
+/// A future that is polled inside the captured runtime, and whose panic at the end of that runtime is an error.
+pub struct Entered<T> {
+    handle: Handle,
+    future: Pin<Box<dyn Future<Output = T> + Send>>,
+}
+
+impl<T> Entered<T> {
+    fn new(handle: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self {
+            handle: handle.clone(),
+            future: Box::pin(future),
+        }
+    }
+}
+
+impl<T> Future for Entered<io::Result<T>> {
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let _entered = this.handle.enter();
+        catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))).unwrap_or_else(|_| {
+            Poll::Ready(Err(io::Error::other(
+                "the tokio runtime is gone or has no I/O driver",
+            )))
+        })
+    }
+}
+
+impl Socket for TcpStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        Pin::new(self)
+            .poll_read(cx, &mut buf)
+            .map_ok(|()| buf.filled().len())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// A timer of tokio.
+pub struct TokioTimer {
+    tokio: Tokio,
+    sleep: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Timer for TokioTimer {
+    fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<io::Result<()>> {
+        let (set_to, sleep) = match &mut self.sleep {
+            Some(set) => set,
+            None => {
+                let sleep = self.tokio.sleep_until(at)?;
+                self.sleep.insert((at, sleep))
+            }
+        };
+        if *set_to != at {
+            match self.tokio.clock.to_std(at) {
+                Some(time) => sleep.as_mut().reset(time.into()),
+                None => return Poll::Pending,
+            }
+            *set_to = at;
+        }
+        // tokio panics when a sleep is polled after its runtime has ended.
+        catch_unwind(AssertUnwindSafe(|| sleep.as_mut().poll(cx)))
+            .map(|poll| poll.map(Ok))
+            .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the tokio runtime has ended"))))
+    }
+}
