@@ -10,6 +10,24 @@
 //! [`poll_event`](Protocol::poll_event) until both return `None`, then wait for bytes or
 //! [`poll_timeout`](Protocol::poll_timeout).
 
+#[cfg(feature = "grpc")]
+mod egress;
+#[cfg(feature = "grpc")]
+mod frames;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "grpc")]
+mod ingress;
+#[cfg(feature = "grpc")]
+mod payload;
+#[cfg(feature = "grpc")]
+mod pipe;
+#[cfg(feature = "grpc")]
+mod session;
+
+#[cfg(feature = "grpc")]
+pub use session::Session;
+
 use crate::code::Code;
 use crate::config::Settings;
 use crate::encode::Request;

@@ -1,0 +1,122 @@
+//! What goes into the DATA frames of a request.
+//!
+//! `h2` is given a [`Payload`], a stand-in of the right length; it decides how many bytes go into which frame. The real
+//! bytes are in an [`Upload`], which the egress cuts along the frame heads that `h2` writes. No byte of a request is
+//! copied on its way.
+
+use crate::encode::Request;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::{Buf, Bytes};
+
+/// Length of the head of a gRPC message: one byte of flags, four of length (gRPC, "Length-Prefixed-Message").
+pub(super) const PREFIX_LEN: usize = 5;
+
+/// What a stand-in shows of itself at a time: a DATA frame of the usual largest size.
+static STAND_IN: [u8; 16_384] = [0; 16_384];
+
+/// A stand-in for the bytes of a request: as long, with no content.
+pub(super) struct Payload {
+    remaining: usize,
+}
+
+impl Payload {
+    pub(super) const fn new(len: usize) -> Self {
+        Self { remaining: len }
+    }
+}
+
+impl Buf for Payload {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &STAND_IN[..self.remaining.min(STAND_IN.len())]
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining, "a stand-in is advanced past its end");
+        self.remaining -= count;
+    }
+}
+
+/// The bytes of one request that have not gone into a DATA frame yet.
+pub(super) struct Upload {
+    /// The stream they go out on.
+    pub stream: u32,
+    /// The call is over: the bytes stay only for a frame that `h2` may be in the middle of.
+    pub is_abandoned: bool,
+    prefix: [u8; PREFIX_LEN],
+    prefix_taken: usize,
+    current: Bytes,
+    segments: vec::IntoIter<Bytes>,
+}
+
+impl Upload {
+    /// The gRPC message of `request`, whose length the caller has found to fit the prefix.
+    pub(super) fn new(stream: u32, request: &Request, message_len: u32) -> Self {
+        let [a, b, c, d] = message_len.to_be_bytes();
+        Self {
+            stream,
+            is_abandoned: false,
+            prefix: [0, a, b, c, d],
+            prefix_taken: 0,
+            current: Bytes::new(),
+            segments: request.segments().collect::<Vec<_>>().into_iter(),
+        }
+    }
+
+    /// Takes up to `count` bytes of the prefix.
+    pub(super) fn take_prefix(&mut self, count: usize) -> &[u8] {
+        let start = self.prefix_taken;
+        self.prefix_taken = PREFIX_LEN.min(start.saturating_add(count));
+        &self.prefix[start..self.prefix_taken]
+    }
+
+    /// Takes up to `count` bytes of the message in one piece; `None` when there are no more.
+    pub(super) fn take_piece(&mut self, count: usize) -> Option<Bytes> {
+        while self.current.is_empty() {
+            self.current = self.segments.next()?;
+        }
+        let count = count.min(self.current.len());
+        Some(self.current.split_to(count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::Signal;
+
+    #[test]
+    fn pieces_share_the_memory_of_the_request() {
+        let segments = vec![
+            Bytes::from_static(b"abc"),
+            Bytes::new(),
+            Bytes::from_static(b"defg"),
+        ];
+        let request = Request::from_segments(Signal::Traces, 1, segments.clone());
+        let mut upload = Upload::new(1, &request, 7);
+        assert_eq!(upload.take_prefix(2), [0, 0]);
+        assert_eq!(upload.take_prefix(100), [0, 0, 7]);
+        assert_eq!(upload.take_prefix(100), []);
+        let first = upload.take_piece(2).expect("bytes are left");
+        assert_eq!(first.as_ptr(), segments[0].as_ptr());
+        assert_eq!(upload.take_piece(9).as_deref(), Some(&b"c"[..]));
+        assert_eq!(upload.take_piece(9).as_deref(), Some(&b"defg"[..]));
+        assert_eq!(upload.take_piece(9), None);
+    }
+
+    #[test]
+    fn a_stand_in_is_as_long_as_it_says() {
+        let mut payload = Payload::new(40_000);
+        let mut seen = 0;
+        while payload.has_remaining() {
+            let len = payload.chunk().len();
+            seen += len;
+            payload.advance(len);
+        }
+        assert_eq!(seen, 40_000);
+    }
+}
