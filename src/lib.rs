@@ -48,6 +48,6 @@ pub use config::Config;
 pub use encode::Request;
 pub use error::Error;
 #[cfg(feature = "std")]
-pub use export::{Exporter, OtlpExportFuture};
+pub use export::{ExportState, Exporter, OtlpExportFuture};
 pub use outcome::{DropReason, ItemCounts, Outcome};
 pub use stats::{Report, Stats};

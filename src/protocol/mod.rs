@@ -18,6 +18,8 @@ mod frames;
 mod grpc;
 #[cfg(feature = "grpc")]
 mod ingress;
+#[cfg(not(feature = "grpc"))]
+mod never;
 #[cfg(feature = "grpc")]
 mod payload;
 #[cfg(feature = "grpc")]
@@ -25,6 +27,8 @@ mod pipe;
 #[cfg(feature = "grpc")]
 mod session;
 
+#[cfg(not(feature = "grpc"))]
+pub use never::Never;
 #[cfg(feature = "grpc")]
 pub use session::Session;
 
@@ -172,63 +176,12 @@ impl Failure {
 }
 
 /// The protocol of an engine that names none.
+#[cfg(feature = "grpc")]
+pub type Default = Session;
+
+/// The protocol of an engine that names none.
+#[cfg(not(feature = "grpc"))]
 pub type Default = Never;
-
-/// The protocol of a build that carries none: it opens no connection.
-#[derive(Debug)]
-pub enum Never {}
-
-impl sealed::Sealed for Never {}
-
-impl Protocol for Never {
-    fn open(_: &Settings, _: Instant) -> Result<Self, String> {
-        Err("this build carries no protocol; enable the feature grpc".into())
-    }
-
-    fn can_start(&self) -> bool {
-        match *self {}
-    }
-
-    fn is_draining(&self) -> bool {
-        match *self {}
-    }
-
-    fn start(&mut self, _: Instant, _: CallId, _: &Request, _: Instant) -> Result<(), Failure> {
-        match *self {}
-    }
-
-    fn cancel(&mut self, _: Instant, _: CallId) {
-        match *self {}
-    }
-
-    fn handle_input(&mut self, _: Instant, _: &[u8]) {
-        match *self {}
-    }
-
-    fn handle_sent(&mut self, _: Instant, _: usize) {
-        match *self {}
-    }
-
-    fn handle_eof(&mut self, _: Instant, _: &str) {
-        match *self {}
-    }
-
-    fn handle_timeout(&mut self, _: Instant) {
-        match *self {}
-    }
-
-    fn poll_transmit(&mut self) -> Option<Vec<Bytes>> {
-        match *self {}
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        match *self {}
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        match *self {}
-    }
-}
 
 pub(crate) mod sealed {
     pub trait Sealed {}

@@ -1,0 +1,61 @@
+//! One suite of behaviours, written once, over every adapter.
+
+mod adapters;
+#[path = "../support/batches.rs"]
+mod batches;
+#[path = "../../examples/support/executor.rs"]
+mod executor;
+mod scenarios;
+mod support;
+
+/// A module of tests for each adapter, one test a scenario.
+macro_rules! conformance {
+    ($($adapter:ident),+ => $scenarios:tt) => {
+        $(conformance!(@adapter $adapter $scenarios);)+
+    };
+    (@adapter $adapter:ident [$($scenario:ident),+ $(,)?]) => {
+        mod $adapter {
+            $(
+                #[test]
+                fn $scenario() {
+                    crate::adapters::$adapter(|runtime| crate::scenarios::$scenario(runtime));
+                }
+            )+
+        }
+    };
+}
+
+conformance!(
+    tokio_current_thread, tokio_one_worker, tokio_two_workers, smol, smol_under_futures_executor, async_std,
+    blocking, local, hand_written => [
+        delivers_every_span_once,
+        carries_headers_and_metadata,
+        shares_one_connection,
+        retries_what_is_unavailable,
+        waits_as_told_by_retry_info,
+        reports_a_partial_success,
+        takes_a_warning_as_success,
+        reports_a_refusal,
+        gives_up_at_the_deadline,
+        survives_late_answers,
+        names_a_refused_connection,
+        resolves_localhost,
+        tries_the_next_address,
+        passes_a_black_hole,
+        abandons_a_slow_resolver,
+        reports_a_failing_resolver,
+        survives_a_panicking_resolver,
+        moves_on_at_goaway,
+        resends_after_a_lost_connection,
+        replaces_a_dead_connection,
+        queues_behind_a_stream_limit,
+        sends_five_megabytes,
+        ends_before_a_stalled_peer,
+        cancels_what_is_dropped,
+        says_when_the_peer_speaks_http1,
+        refuses_garbage,
+        keeps_the_memory_limit,
+        shuts_down_and_reports,
+        is_defined_after_the_verdict,
+    ]
+);
