@@ -160,6 +160,7 @@ pub(super) mod any_value {
     use alloc::vec::Vec;
 
     #[derive(Clone, PartialEq, prost::Oneof)]
+    #[allow(clippy::enum_variant_names, reason = "the names of the specification")]
     pub enum Value {
         #[prost(string, tag = "1")]
         StringValue(String),
