@@ -8,7 +8,7 @@ use super::session::ServerSession;
 use core::net::{Ipv4Addr, SocketAddr};
 use std::io;
 
-/// Settings of a [`Collector`], each with a default that fits most tests.
+/// Settings of a [`Collector`], each with a default that fits most tests. Clones share their records and answers.
 #[derive(Clone, Debug)]
 pub struct Builder {
     pub(super) addr: SocketAddr,

@@ -134,13 +134,14 @@ impl Collector {
 
     /// Asks `choose` for every answer from now on, once the answers of [`answer_next`](Self::answer_next) are used up.
     ///
-    /// It runs on the collector's thread; where it panics, the call is answered with `INTERNAL`.
+    /// It runs on the collector's thread; where it panics, the call is answered with `INTERNAL`. Where the level of
+    /// `tracing` is DEBUG or finer, its spans and events go nowhere.
     pub fn answer_with(&self, choose: impl Fn(&ReceivedRequest) -> Answer + Send + Sync + 'static) {
         self.inbox.answer_with(choose);
     }
 
-    /// Stalls: until [`resume`](Self::resume) nothing is accepted, read, answered or written, and no connection is
-    /// closed.
+    /// Stalls: until [`resume`](Self::resume) nothing is accepted, read, answered or written, no delayed answer is given
+    /// and no connection is closed.
     pub fn pause(&self) {
         // Fails only with the thread gone, and then everything is stalled.
         let _ = self.order(Order::Pause(true));

@@ -40,6 +40,7 @@ mod inbox;
 mod messages;
 mod pipe;
 mod received;
+mod respond;
 mod server;
 mod session;
 

@@ -16,6 +16,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
+use tracing::dispatcher::{self, DefaultGuard, Dispatch};
+use tracing::level_filters::LevelFilter;
 
 /// What the user asks of the thread; the sender is told when it is done.
 pub(super) struct Command {
@@ -122,6 +124,7 @@ impl Server {
     pub(super) fn run(mut self) {
         loop {
             let Ok(ready) = self.wait() else { return };
+            let _silence = silence();
             if ready.wake && !self.obey() {
                 return;
             }
@@ -432,10 +435,13 @@ fn reset_on_close(socket: &TcpStream) {
 fn timespec(duration: Duration) -> Timespec {
     // `poll(2)` counts milliseconds on some systems: an hour is as good as for ever.
     let duration = duration.min(Duration::from_secs(3600));
-    Timespec {
-        tv_sec: duration.as_secs().try_into().expect("at most an hour"),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
+    Timespec::try_from(duration).expect("an hour fits")
+}
+
+/// Keeps what `h2` says on this thread from the application's subscriber: one that exports its own spans to this
+/// collector would never come to rest. Below DEBUG `h2` says nothing.
+fn silence() -> Option<DefaultGuard> {
+    (LevelFilter::current() >= LevelFilter::DEBUG).then(|| dispatcher::set_default(&Dispatch::none()))
 }
 
 /// The collector's own clock: it serves real sockets, so that no virtual time can be its measure.

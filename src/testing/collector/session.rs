@@ -1,11 +1,14 @@
 //! One connection of the collector, sans-IO.
 
-use super::answer::{Answer, RawAnswer};
+use super::answer::Answer;
 use super::builder::Settings;
 use super::grpc::{self, Refusal};
 use super::inbox::Inbox;
 use super::pipe::Pipe;
 use super::received::ReceivedRequest;
+use super::respond::{
+    goaway_frame, send_head, send_http_status, send_raw, send_status, send_success, send_unfinished,
+};
 use crate::code::Code;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -18,10 +21,9 @@ use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use core::time::Duration;
 use h2::server::{Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request};
+use http::request;
 use std::task::Wake;
 
 /// The server's side of one connection, without I/O.
@@ -398,8 +400,8 @@ impl ServerSession {
                 });
             }
             Answer::Never => return Step::Keep(Phase::Silent(respond)),
-            Answer::HeadersOnly => respond.send_response(success_head(), false).map(Some),
-            Answer::NoTrailers => send_unfinished(&mut respond).map(Some),
+            Answer::HeadersOnly => send_head(&mut respond),
+            Answer::NoTrailers => send_unfinished(&mut respond),
             Answer::Drain(answer) => {
                 self.drain_link();
                 return self.answer(now, stream_id, respond, *answer);
@@ -527,99 +529,6 @@ impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// The stream, where it stays open.
-type Sent = Result<Option<SendStream<Bytes>>, h2::Error>;
-
-fn success_head() -> Response<()> {
-    let mut head = Response::new(());
-    let content_type = HeaderValue::from_static("application/grpc");
-    head.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    head
-}
-
-fn send_success(respond: &mut SendResponse<Bytes>, rejected: i64, message: &str) -> Sent {
-    let mut stream = respond.send_response(success_head(), false)?;
-    stream.send_data(grpc::response(rejected, message), false)?;
-    stream.send_trailers(grpc::status_fields(Code::OK, "", None))?;
-    Ok(None)
-}
-
-fn send_unfinished(respond: &mut SendResponse<Bytes>) -> Result<SendStream<Bytes>, h2::Error> {
-    let mut stream = respond.send_response(success_head(), false)?;
-    stream.send_data(grpc::response(0, ""), false)?;
-    Ok(stream)
-}
-
-fn send_status(
-    respond: &mut SendResponse<Bytes>,
-    code: Code,
-    message: &str,
-    retry_info: Option<Duration>,
-) -> Sent {
-    let mut head = success_head();
-    head.headers_mut()
-        .extend(grpc::status_fields(code, message, retry_info));
-    respond.send_response(head, true)?;
-    Ok(None)
-}
-
-fn send_http_status(respond: &mut SendResponse<Bytes>, status: u16) -> Sent {
-    let mut head = Response::new(());
-    *head.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
-    head.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    let text = alloc::format!("{}\n", head.status());
-    let mut stream = respond.send_response(head, false)?;
-    stream.send_data(Bytes::from(text), true)?;
-    Ok(None)
-}
-
-fn send_raw(respond: &mut SendResponse<Bytes>, raw: RawAnswer) -> Sent {
-    let with_status = |status| {
-        let mut head = Response::new(());
-        *head.status_mut() = StatusCode::from_u16(status).expect("checked where the answer was made");
-        head
-    };
-    for status in raw.informational {
-        respond.send_informational(with_status(status))?;
-    }
-    let mut head = with_status(raw.status);
-    for (name, value) in raw.headers {
-        head.headers_mut().append(name, value);
-    }
-    let ends_with_head = raw.ends && raw.data.is_empty() && raw.trailers.is_empty();
-    let mut stream = respond.send_response(head, ends_with_head)?;
-    let last = raw.data.len().wrapping_sub(1);
-    for (index, bytes) in raw.data.into_iter().enumerate() {
-        stream.send_data(bytes, raw.ends && raw.trailers.is_empty() && index == last)?;
-    }
-    if !raw.ends {
-        return Ok(Some(stream));
-    }
-    if !raw.trailers.is_empty() {
-        let mut trailers = HeaderMap::new();
-        for (name, value) in raw.trailers {
-            trailers.append(name, value);
-        }
-        stream.send_trailers(trailers)?;
-    }
-    Ok(None)
-}
-
-/// A GOAWAY frame (RFC 9113, section 6.8).
-fn goaway_frame(last_stream_id: u32, reason: u32, debug_data: &[u8]) -> Vec<u8> {
-    // More than a client must take in one frame would be a fault of ours.
-    let debug_data = &debug_data[..debug_data.len().min(16_384 - 8)];
-    let length = u32::try_from(8 + debug_data.len()).expect("at most 16 KiB");
-    let mut frame = Vec::with_capacity(17 + debug_data.len());
-    frame.extend_from_slice(&length.to_be_bytes()[1..]);
-    frame.extend_from_slice(&[0x7, 0, 0, 0, 0, 0]);
-    frame.extend_from_slice(&last_stream_id.to_be_bytes());
-    frame.extend_from_slice(&reason.to_be_bytes());
-    frame.extend_from_slice(debug_data);
-    frame
 }
 
 /// The fields of a head, pseudo-fields first.
