@@ -1,0 +1,5 @@
+//! What the examples share: a shop to trace, and a table to print.
+
+pub mod encode;
+pub mod shop;
+pub mod table;
