@@ -19,11 +19,13 @@ static ALLOCATOR: LibcAlloc = LibcAlloc;
 
 // Without std nobody else asks for the C library, which has malloc and calls `main`.
 #[link(name = "c")]
-unsafe extern "C" {}
+unsafe extern "C" {
+    safe fn abort() -> !;
+}
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    loop {}
+    abort()
 }
 
 // `alloc` as shipped names what would unwind; with `panic = "abort"` nothing does, and nothing calls these.
@@ -32,7 +34,7 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 extern "C" fn rust_eh_personality() {}
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
-    loop {}
+    abort()
 }
 
 // SAFETY: the program has one `main`, which the C runtime calls with these arguments.
