@@ -45,7 +45,7 @@ pub mod time;
 
 pub use code::Code;
 pub use config::Config;
-pub use encode::Request;
+pub use encode::{Request, Resource, Signal, SpanWriter, TraceBatch};
 pub use error::Error;
 #[cfg(feature = "std")]
 pub use export::{ExportState, Exporter, OtlpExportFuture};

@@ -35,25 +35,38 @@ pub struct Request {
 struct Shared {
     signal: Signal,
     items: u64,
+    refused: u64,
     encoded_len: usize,
     segments: Vec<Bytes>,
 }
 
 impl Request {
-    /// A request from bytes that were encoded elsewhere, for tests.
-    #[doc(hidden)]
-    pub fn from_segments(signal: Signal, items: u64, segments: Vec<Bytes>) -> Self {
-        let encoded_len = segments.iter().map(Bytes::len).sum();
+    pub(crate) fn new(
+        signal: Signal,
+        items: u64,
+        refused: u64,
+        encoded_len: usize,
+        segments: Vec<Bytes>,
+    ) -> Self {
+        let shared = Shared {
+            signal,
+            items,
+            refused,
+            encoded_len,
+            segments,
+        };
         Self {
-            shared: Arc::new(Shared {
-                signal,
-                items,
-                encoded_len,
-                segments,
-            }),
+            shared: Arc::new(shared),
             headers: None,
             timeout: None,
         }
+    }
+
+    /// A request of bytes that were encoded elsewhere: one export message of the signal, in pieces.
+    #[doc(hidden)]
+    pub fn from_segments(signal: Signal, items: u64, segments: Vec<Bytes>) -> Self {
+        let encoded_len = segments.iter().map(Bytes::len).sum();
+        Self::new(signal, items, 0, encoded_len, segments)
     }
 
     /// The signal it carries.
@@ -66,13 +79,28 @@ impl Request {
         self.shared.items
     }
 
+    /// Whether it carries nothing; such a request is never sent (OTLP specification, "OTLP/gRPC": no empty envelopes).
+    pub fn is_empty(&self) -> bool {
+        self.shared.items == 0
+    }
+
+    /// Items that the batch refused and that are not in it.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused
+    }
+
     /// The length of its encoded message in bytes.
     pub fn encoded_len(&self) -> usize {
         self.shared.encoded_len
     }
 
+    /// Pieces of the encoded message.
+    pub fn segment_count(&self) -> usize {
+        self.shared.segments.len()
+    }
+
     /// The encoded message, piece by piece; each piece shares the request's memory.
-    pub fn segments(&self) -> impl Iterator<Item = Bytes> + '_ {
+    pub fn segments(&self) -> impl ExactSizeIterator<Item = Bytes> + '_ {
         self.shared.segments.iter().cloned()
     }
 
