@@ -1,0 +1,3 @@
+//! Bodies of the fuzz targets: `fuzz/` runs them on new input, `tests/fuzz_corpus.rs` on the corpus.
+
+pub mod encode_roundtrip;
