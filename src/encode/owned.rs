@@ -9,7 +9,7 @@ use super::request::{Request, Signal};
 use super::shared::SHARED_BYTES_MIN;
 use super::sink::Sink;
 use super::span::{self as keys, fixed32_field, fixed64_field, varint_field};
-use super::value::{self, text_field};
+use super::value::{self, Place, ValueWriter, text_field};
 use super::wire::{BYTES, VARINT, key, varint_len};
 use crate::pb::collector::ExportTraceServiceRequest;
 use crate::pb::common::any_value::Value;
@@ -200,6 +200,20 @@ impl<'s> Writer<'s> {
     }
 
     fn attribute(&mut self, tag: u8, attribute: &'s KeyValue) {
+        if attribute.key.len() < SHARED_BYTES_MIN && attribute.key_strindex == 0 {
+            let to = ValueWriter::new(&mut self.sink, Place::Attribute(tag, &attribute.key));
+            // The common kinds, whose length is known beforehand.
+            let written = match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+                Some(Value::StringValue(text)) if text.len() < SHARED_BYTES_MIN => Some(to.string(text)),
+                Some(Value::BoolValue(value)) => Some(to.bool(*value)),
+                Some(Value::IntValue(value)) => Some(to.int(*value)),
+                Some(Value::DoubleValue(value)) => Some(to.double(*value)),
+                _ => None,
+            };
+            if written.is_some() {
+                return;
+            }
+        }
         let frame = self.sink.open(tag, 1);
         self.text(value::PAIR_KEY, &attribute.key);
         if let Some(value) = &attribute.value {
