@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::fmt;
 use core::time::Duration;
 
 /// The kind of telemetry that a request carries.
@@ -131,5 +132,19 @@ impl Request {
     /// The time of this request alone, where it has one.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+}
+
+/// Shows what it carries and the names of its headers; their values may be secrets.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers().iter().map(|(name, _)| name).collect();
+        f.debug_struct("Request")
+            .field("signal", &self.signal())
+            .field("items", &self.items())
+            .field("encoded_len", &self.encoded_len())
+            .field("headers", &names)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
