@@ -1,0 +1,672 @@
+//! A session coupled to a server in memory, on a virtual clock.
+//!
+//! [`Pair`] puts it opposite a real `h2` server over a link that cuts the bytes at seeded places; [`Raw`] opposite
+//! frames written by hand, for servers that break the rules.
+#![allow(dead_code)]
+
+use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Response};
+use otlp_embed::encode::Signal;
+use otlp_embed::protocol::{Answer, CallEnd, CallId, Event, Failure, Protocol, Session};
+use otlp_embed::time::Instant;
+use otlp_embed::{Code, Config, Request};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What a server does with a call once it has read the request.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// Success with an empty response.
+    Ok,
+    /// Success, with an empty DATA frame in front of the response.
+    OkAfterEmptyData,
+    /// Success with these bytes as the body, cut into DATA frames of the given length.
+    Body(Vec<u8>, usize),
+    /// A status in trailers.
+    Status(u32, &'static str),
+    /// A status in a head that ends the stream.
+    TrailersOnly(u32, &'static str),
+    /// A reset.
+    Reset(Reason),
+    /// No answer; the stream stays open.
+    Hold,
+}
+
+/// The server's end of the link.
+#[derive(Clone, Default)]
+pub struct MemIo(Arc<Mutex<Mem>>);
+
+#[derive(Default)]
+struct Mem {
+    inbox: VecDeque<u8>,
+    outbox: VecDeque<u8>,
+    is_ended: bool,
+}
+
+impl AsyncRead for MemIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let mem = &mut *self.0.lock().expect("one thread");
+        if mem.inbox.is_empty() && !mem.is_ended {
+            return Poll::Pending;
+        }
+        let count = buf.remaining().min(mem.inbox.len());
+        for byte in mem.inbox.drain(..count) {
+            buf.put_slice(&[byte]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for MemIo {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.lock().expect("one thread").outbox.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A request that the server is reading or holding.
+struct Served {
+    head: http::request::Parts,
+    body: RecvStream,
+    bytes: Vec<u8>,
+    is_read: bool,
+    respond: Option<SendResponse<Bytes>>,
+    sending: Option<SendStream<Bytes>>,
+}
+
+/// An `h2` server polled by hand.
+pub struct Server {
+    io: MemIo,
+    connection: Option<Connection<MemIo, Bytes>>,
+    served: Vec<Served>,
+    /// What it does with the next calls, in their order; then with all others.
+    pub next: VecDeque<Behaviour>,
+    pub otherwise: Behaviour,
+    /// The heads and messages of all requests that it read whole.
+    pub requests: Vec<(http::request::Parts, Vec<u8>)>,
+}
+
+impl Server {
+    pub fn new(set: impl FnOnce(&mut h2::server::Builder)) -> Self {
+        let io = MemIo::default();
+        let mut builder = h2::server::Builder::new();
+        set(&mut builder);
+        // The handshake reads the client's preface first: it is completed by the first bytes.
+        io.0.lock()
+            .expect("one thread")
+            .inbox
+            .extend(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let mut handshake = pin!(builder.handshake::<_, Bytes>(io.clone()));
+        let Poll::Ready(Ok(connection)) = handshake.as_mut().poll(&mut context()) else {
+            panic!("the handshake needs no more than the preface");
+        };
+        Self {
+            io,
+            connection: Some(connection),
+            served: Vec::new(),
+            next: VecDeque::new(),
+            otherwise: Behaviour::Ok,
+            requests: Vec::new(),
+        }
+    }
+
+    /// Begins a graceful shutdown in two steps.
+    pub fn shut_down(&mut self) {
+        self.connection.as_mut().expect("it runs").graceful_shutdown();
+    }
+
+    pub fn connection(&mut self) -> &mut Connection<MemIo, Bytes> {
+        self.connection.as_mut().expect("it runs")
+    }
+
+    /// Whether it has said all it had to say and closed.
+    pub fn is_done(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// Answers every held call now.
+    pub fn release(&mut self, behaviour: &Behaviour) {
+        for mut served in self.served.drain(..) {
+            if served.is_read {
+                act(&mut served, behaviour);
+            }
+        }
+    }
+
+    fn poll(&mut self) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let mut is_over = false;
+        loop {
+            match connection.poll_accept(&mut context()) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    let (head, body) = request.into_parts();
+                    self.served.push(Served {
+                        head,
+                        body,
+                        bytes: Vec::new(),
+                        is_read: false,
+                        respond: Some(respond),
+                        sending: None,
+                    });
+                }
+                Poll::Ready(Some(Err(_)) | None) => {
+                    is_over = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let mut index = 0;
+        while index < self.served.len() {
+            let served = &mut self.served[index];
+            index += 1;
+            if served.is_read || !read(served) {
+                continue;
+            }
+            served.is_read = true;
+            self.requests
+                .push((served.head.clone(), std::mem::take(&mut served.bytes)));
+            let behaviour = self.next.pop_front().unwrap_or_else(|| self.otherwise.clone());
+            if !matches!(behaviour, Behaviour::Hold) {
+                act(served, &behaviour);
+                index -= 1;
+                self.served.remove(index);
+            }
+        }
+        // What was answered goes out.
+        if let Some(connection) = &mut self.connection {
+            is_over |= connection.poll_closed(&mut context()).is_ready();
+        }
+        if is_over {
+            self.connection = None;
+        }
+    }
+}
+
+fn read(served: &mut Served) -> bool {
+    loop {
+        match served.body.poll_data(&mut context()) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                served.bytes.extend_from_slice(&bytes);
+                let _ = served.body.flow_control().release_capacity(bytes.len());
+            }
+            Poll::Ready(None) => return true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => return false,
+        }
+    }
+}
+
+fn act(served: &mut Served, behaviour: &Behaviour) {
+    let Some(mut respond) = served.respond.take() else {
+        return;
+    };
+    let head = |status: Option<(u32, &'static str)>| {
+        let mut head = Response::builder().header("content-type", "application/grpc");
+        if let Some((code, message)) = status {
+            head = head.header("grpc-status", code).header("grpc-message", message);
+        }
+        head.body(()).expect("a head")
+    };
+    let trailers = |code: u32, message: &'static str| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", code.into());
+        if !message.is_empty() {
+            trailers.insert("grpc-message", http::HeaderValue::from_static(message));
+        }
+        trailers
+    };
+    // A client that reset its stream hears nothing: errors of sending are its business.
+    match behaviour {
+        Behaviour::Ok | Behaviour::OkAfterEmptyData | Behaviour::Body(..) => {
+            let Ok(mut sending) = respond.send_response(head(None), false) else {
+                return;
+            };
+            if matches!(behaviour, Behaviour::OkAfterEmptyData) {
+                let _ = sending.send_data(Bytes::new(), false);
+            }
+            let (body, size) = match behaviour {
+                Behaviour::Body(body, size) => (body.clone(), *size),
+                _ => (vec![0; 5], 5),
+            };
+            for chunk in body.chunks(size.max(1)) {
+                let _ = sending.send_data(Bytes::copy_from_slice(chunk), false);
+            }
+            let _ = sending.send_trailers(trailers(0, ""));
+            served.sending = Some(sending);
+        }
+        Behaviour::Status(code, message) => {
+            if let Ok(mut sending) = respond.send_response(head(None), false) {
+                let _ = sending.send_trailers(trailers(*code, message));
+            }
+        }
+        Behaviour::TrailersOnly(code, message) => {
+            let _ = respond.send_response(head(Some((*code, message))), true);
+        }
+        Behaviour::Reset(reason) => respond.send_reset(*reason),
+        Behaviour::Hold => {}
+    }
+}
+
+/// A session, an `h2` server and the link between them.
+pub struct Pair {
+    pub session: Session,
+    pub server: Server,
+    pub now: Instant,
+    /// Bytes on their way to the server.
+    upward: VecDeque<u8>,
+    /// Whether the preface, which the server's handshake took, is off the front of `upward`.
+    preface_left: usize,
+    random: fastrand::Rng,
+    pub log: Log,
+    next_call: u64,
+}
+
+/// What a session reported.
+#[derive(Default)]
+pub struct Log {
+    pub ends: BTreeMap<u64, CallEnd>,
+    pub sent: Vec<u64>,
+    pub draining: Vec<String>,
+    pub closed: Vec<String>,
+}
+
+impl Log {
+    /// Takes every event of `session` and checks that each may still come.
+    pub fn drain(&mut self, session: &mut Session) {
+        while let Some(event) = session.poll_event() {
+            assert!(self.closed.is_empty(), "nothing comes after the end: {event:?}");
+            match event {
+                Event::RequestSent(call) => {
+                    assert!(!self.ends.contains_key(&call.0), "sent after its end: {call:?}");
+                    assert!(!self.sent.contains(&call.0), "sent twice: {call:?}");
+                    self.sent.push(call.0);
+                }
+                Event::Ended(call, end) => {
+                    let earlier = self.ends.insert(call.0, end);
+                    assert!(earlier.is_none(), "ended twice: {call:?}");
+                }
+                Event::Draining(why) => {
+                    self.draining.push(why);
+                    assert_eq!(self.draining.len(), 1, "a connection drains once");
+                }
+                Event::Closed(why) => self.closed.push(why),
+            }
+        }
+    }
+
+    /// The end of a call that has one.
+    pub fn end(&self, call: u64) -> &CallEnd {
+        self.ends
+            .get(&call)
+            .unwrap_or_else(|| panic!("call {call} has no end"))
+    }
+
+    /// The answer of a call that has one.
+    pub fn answer(&self, call: u64) -> &Answer {
+        match self.end(call) {
+            CallEnd::Answered(answer) => answer,
+            other => panic!("call {call} has no answer: {other:?}"),
+        }
+    }
+
+    /// Whether a call ended in success, with nothing refused.
+    pub fn is_ok(&self, call: u64) -> bool {
+        matches!(self.ends.get(&call), Some(CallEnd::Answered(answer)) if answer.code == Code::OK && answer.rejected == 0)
+    }
+}
+
+impl Pair {
+    pub fn new(seed: u64) -> Self {
+        Self::with_server(seed, Config::new(), |_| {})
+    }
+
+    pub fn with_server(seed: u64, config: Config, set: impl FnOnce(&mut h2::server::Builder)) -> Self {
+        let settings = config.settings().expect("settings that work");
+        Self {
+            session: Session::open(&settings, Instant::ZERO).expect("a session"),
+            server: Server::new(set),
+            now: Instant::ZERO,
+            upward: VecDeque::new(),
+            preface_left: 24,
+            random: fastrand::Rng::with_seed(seed),
+            log: Log::default(),
+            next_call: 0,
+        }
+    }
+
+    /// Starts a call of `len` bytes that has ten seconds; its number, unless the session refused.
+    pub fn start(&mut self, len: usize) -> Result<u64, Failure> {
+        self.start_request(&request(len))
+    }
+
+    pub fn start_request(&mut self, request: &Request) -> Result<u64, Failure> {
+        let call = self.next_call;
+        let deadline = self.now + Duration::from_secs(10);
+        self.session.start(self.now, CallId(call), request, deadline)?;
+        self.next_call += 1;
+        Ok(call)
+    }
+
+    /// Lets bytes flow, cut anywhere, until nothing moves any more.
+    pub fn run(&mut self) {
+        for _ in 0..1_000_000 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the pair does not come to rest");
+    }
+
+    /// Moves one cut of bytes each way; whether anything moved.
+    pub fn step(&mut self) -> bool {
+        while let Some(pieces) = self.session.poll_transmit() {
+            for piece in pieces {
+                self.upward.extend(piece);
+            }
+        }
+        let mut has_moved = false;
+        let count = self.cut(self.upward.len());
+        if count > 0 {
+            has_moved = true;
+            let bytes: Vec<u8> = self.upward.drain(..count).collect();
+            self.session.handle_sent(self.now, count);
+            let skipped = self.preface_left.min(count);
+            self.preface_left -= skipped;
+            self.server
+                .io
+                .0
+                .lock()
+                .expect("one thread")
+                .inbox
+                .extend(&bytes[skipped..]);
+        }
+        self.server.poll();
+        let waiting = self.server.io.0.lock().expect("one thread").outbox.len();
+        let count = self.cut(waiting);
+        let bytes: Vec<u8> = {
+            let mem = &mut *self.server.io.0.lock().expect("one thread");
+            mem.outbox.drain(..count).collect()
+        };
+        if !bytes.is_empty() {
+            has_moved = true;
+            self.session.handle_input(self.now, &bytes);
+        }
+        self.log.drain(&mut self.session);
+        has_moved
+    }
+
+    /// The link breaks: what is under way on it is lost.
+    pub fn cut_off(&mut self, reason: &str) {
+        self.session.handle_eof(self.now, reason);
+        self.log.drain(&mut self.session);
+    }
+
+    /// Time passes, up to whatever is due.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        if self.session.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.session.handle_timeout(self.now);
+        }
+        self.log.drain(&mut self.session);
+    }
+
+    fn cut(&mut self, len: usize) -> usize {
+        if len == 0 {
+            return 0;
+        }
+        match self.random.u8(0..4) {
+            0 => 1,
+            1 => len,
+            _ => self.random.usize(1..=len.min(4_096)),
+        }
+    }
+}
+
+/// A session opposite frames written by hand.
+pub struct Raw {
+    pub session: Session,
+    pub now: Instant,
+    pub log: Log,
+    /// Everything that the session transmitted.
+    pub transmitted: Vec<u8>,
+    /// How much of it the socket took.
+    pub sent: usize,
+    next_call: u64,
+}
+
+impl Raw {
+    /// A session whose peer has said nothing yet.
+    pub fn silent(config: Config) -> Self {
+        let settings = config.settings().expect("settings that work");
+        let mut raw = Self {
+            session: Session::open(&settings, Instant::ZERO).expect("a session"),
+            now: Instant::ZERO,
+            log: Log::default(),
+            transmitted: Vec::new(),
+            sent: 0,
+            next_call: 0,
+        };
+        raw.flush();
+        raw
+    }
+
+    /// A session whose peer has sent its SETTINGS.
+    pub fn new() -> Self {
+        let mut raw = Self::silent(Config::new());
+        raw.input(&settings(&[]));
+        raw.flush();
+        raw
+    }
+
+    /// Starts a call of `len` bytes and lets the socket take all of it.
+    pub fn call(&mut self, len: usize) -> u64 {
+        let call = self.start(len).expect("there is room");
+        self.flush();
+        call
+    }
+
+    /// Starts a call of `len` bytes; nothing is sent yet.
+    pub fn start(&mut self, len: usize) -> Result<u64, Failure> {
+        let call = self.next_call;
+        let deadline = self.now + Duration::from_secs(10);
+        self.session
+            .start(self.now, CallId(call), &request(len), deadline)?;
+        self.next_call += 1;
+        self.collect();
+        Ok(call)
+    }
+
+    /// The socket takes everything.
+    pub fn flush(&mut self) {
+        self.collect();
+        while self.sent < self.transmitted.len() {
+            self.take(usize::MAX);
+        }
+    }
+
+    /// The socket takes at most `count` bytes.
+    pub fn take(&mut self, count: usize) {
+        self.collect();
+        let count = count.min(self.transmitted.len() - self.sent);
+        self.sent += count;
+        self.session.handle_sent(self.now, count);
+        self.collect();
+    }
+
+    /// The peer sends these bytes.
+    pub fn input(&mut self, bytes: &[u8]) {
+        self.session.handle_input(self.now, bytes);
+        self.collect();
+    }
+
+    pub fn eof(&mut self, reason: &str) {
+        self.session.handle_eof(self.now, reason);
+        self.collect();
+    }
+
+    pub fn cancel(&mut self, call: u64) {
+        self.session.cancel(self.now, CallId(call));
+        self.collect();
+    }
+
+    /// Time passes, up to whatever is due.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        if self.session.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.session.handle_timeout(self.now);
+        }
+        self.collect();
+    }
+
+    /// The frames that the session transmitted: kind, flags, stream, payload.
+    pub fn frames(&self) -> Vec<(u8, u8, u32, Vec<u8>)> {
+        let mut rest = &self.transmitted[24..];
+        let mut frames = Vec::new();
+        while rest.len() >= 9 {
+            let len = usize::from(rest[0]) << 16 | usize::from(rest[1]) << 8 | usize::from(rest[2]);
+            let stream = u32::from_be_bytes([rest[5], rest[6], rest[7], rest[8]]);
+            frames.push((rest[3], rest[4], stream, rest[9..9 + len].to_vec()));
+            rest = &rest[9 + len..];
+        }
+        assert!(rest.is_empty(), "the outgoing stream ends between frames");
+        frames
+    }
+
+    fn collect(&mut self) {
+        while let Some(pieces) = self.session.poll_transmit() {
+            for piece in pieces {
+                self.transmitted.extend_from_slice(&piece);
+            }
+        }
+        self.log.drain(&mut self.session);
+    }
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A request of `len` bytes that carries ten items; its bytes come in segments of uneven lengths.
+pub fn request(len: usize) -> Request {
+    let bytes = Bytes::from((0..len).map(|at| at as u8).collect::<Vec<u8>>());
+    let mut segments = Vec::new();
+    let mut rest = bytes;
+    let mut size = 1;
+    while !rest.is_empty() {
+        segments.push(rest.split_to(size.min(rest.len())));
+        size = size * 3 + 1;
+    }
+    Request::from_segments(Signal::Traces, 10, segments)
+}
+
+/// One frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A SETTINGS frame.
+pub fn settings(values: &[(u16, u32)]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (id, value) in values {
+        payload.extend_from_slice(&id.to_be_bytes());
+        payload.extend_from_slice(&value.to_be_bytes());
+    }
+    frame(4, 0, 0, &payload)
+}
+
+/// A header block of literals that touch no table.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    let text = |block: &mut Vec<u8>, text: &str| {
+        let len = text.len();
+        if len < 127 {
+            block.push(len as u8);
+        } else {
+            block.push(127);
+            let mut left = len - 127;
+            while left >= 128 {
+                block.push((left % 128) as u8 | 0x80);
+                left /= 128;
+            }
+            block.push(left as u8);
+        }
+        block.extend_from_slice(text.as_bytes());
+    };
+    for (name, value) in fields {
+        block.push(0);
+        text(&mut block, name);
+        text(&mut block, value);
+    }
+    block
+}
+
+/// A HEADERS frame with a whole block; `ends` tells whether it ends the stream.
+pub fn headers(stream: u32, fields: &[(&str, &str)], ends: bool) -> Vec<u8> {
+    frame(1, 0x4 | u8::from(ends), stream, &block(fields))
+}
+
+/// The head of a gRPC answer.
+pub fn head(stream: u32) -> Vec<u8> {
+    headers(
+        stream,
+        &[(":status", "200"), ("content-type", "application/grpc")],
+        false,
+    )
+}
+
+/// A DATA frame.
+pub fn data(stream: u32, payload: &[u8], ends: bool) -> Vec<u8> {
+    frame(0, u8::from(ends), stream, payload)
+}
+
+/// Trailers with a status.
+pub fn trailers(stream: u32, status: &str) -> Vec<u8> {
+    headers(stream, &[("grpc-status", status)], true)
+}
+
+/// A whole answer of success.
+pub fn success(stream: u32) -> Vec<u8> {
+    [head(stream), data(stream, &[0; 5], false), trailers(stream, "0")].concat()
+}
+
+pub fn rst(stream: u32, code: u32) -> Vec<u8> {
+    frame(3, 0, stream, &code.to_be_bytes())
+}
+
+pub fn goaway(last_stream: u32, code: u32, debug_data: &[u8]) -> Vec<u8> {
+    let mut payload = last_stream.to_be_bytes().to_vec();
+    payload.extend_from_slice(&code.to_be_bytes());
+    payload.extend_from_slice(debug_data);
+    frame(7, 0, 0, &payload)
+}
+
+pub fn context() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
