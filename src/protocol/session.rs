@@ -345,6 +345,9 @@ impl Session {
                 (Err(error), None) => format!("the connection broke: {error}"),
                 (Ok(()), None) => "the connection is done".into(),
             };
+            if self.goaway.is_some() {
+                self.drain(&words);
+            }
             self.lose(&words);
             return None;
         }

@@ -9,6 +9,8 @@ use core::time::Duration;
 
 /// A frame without purpose.
 const IDLE_COST: u32 = 8;
+/// Bytes of a frame without purpose that cost one unit more.
+const BYTES_PER_UNIT: usize = 256;
 /// A DATA frame that hardly carries more than its own head.
 const SMALL_DATA_COST: u32 = 1;
 /// Payloads below this many bytes are small.
@@ -60,7 +62,7 @@ impl Budget {
             Kind::Data if is_ours && frame.ends_stream() => 0,
             Kind::Data if is_ours && frame.len > 0 => SMALL_DATA_COST,
             Kind::WindowUpdate => 0,
-            _ => IDLE_COST,
+            _ => IDLE_COST.saturating_add(u32::try_from(frame.len / BYTES_PER_UNIT).unwrap_or(u32::MAX)),
         };
         match self.saved.checked_sub(cost) {
             Some(left) => {
