@@ -1,0 +1,177 @@
+//! Arbitrary bytes from a peer, mixed with everything that an engine does to a session.
+//!
+//! Whatever comes, each call ends exactly once, what is held stays bounded, and the requests go out as they are.
+
+use bytes::Bytes;
+use otlp_embed::encode::Signal;
+use otlp_embed::protocol::{CallEnd, CallId, Event, Protocol, Session};
+use otlp_embed::time::Instant;
+use otlp_embed::{Config, Request};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Runs one session through the steps that `data` describes.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let config = Config::new().with_endpoint("http://localhost:1");
+    let settings = config.settings().expect("settings that work");
+    let mut world = World {
+        session: Session::open(&settings, Instant::ZERO).expect("a session"),
+        now: Instant::ZERO,
+        open: BTreeSet::new(),
+        sent: BTreeMap::new(),
+        next_call: 0,
+        transmitted: 0,
+        taken: 0,
+        is_closed: false,
+    };
+    world.settle();
+    while let Some(op) = input.byte() {
+        world.step(op, &mut input);
+        world.settle();
+    }
+    world.session.handle_eof(world.now, "the end");
+    world.settle();
+    assert!(world.is_closed, "the end of the connection is told");
+    assert!(world.open.is_empty(), "every call has an end: {:?}", world.open);
+    assert!(!world.session.can_start() && world.session.is_draining());
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn bytes(&mut self, count: usize) -> &'a [u8] {
+        let (now, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        now
+    }
+}
+
+struct World {
+    session: Session,
+    now: Instant,
+    /// Calls without an end.
+    open: BTreeSet<u64>,
+    /// Calls that were reported sent.
+    sent: BTreeMap<u64, ()>,
+    next_call: u64,
+    transmitted: usize,
+    taken: usize,
+    is_closed: bool,
+}
+
+impl World {
+    fn step(&mut self, op: u8, input: &mut Input<'_>) {
+        let argument = input.byte().unwrap_or(0);
+        match op % 12 {
+            0 | 1 => self.start(usize::from(argument) * if op % 12 == 0 { 1 } else { 600 }),
+            2 => self.input(input.bytes(usize::from(argument))),
+            3 => self.take(usize::from(argument) * 97),
+            4 => self.take(usize::MAX),
+            5 => {
+                self.now = self.now + Duration::from_millis(u64::from(argument) * 10);
+                self.session.handle_timeout(self.now);
+                let due = self.session.poll_timeout();
+                assert!(
+                    due.is_none_or(|at| at > self.now),
+                    "a deadline that passed is over"
+                );
+            }
+            6 => {
+                let call = u64::from(argument);
+                self.session.cancel(self.now, CallId(call));
+                self.open.remove(&call);
+            }
+            7 => self.session.handle_eof(self.now, "reset"),
+            8 => self.input(&frame(4, 0, 0, input.bytes(usize::from(argument % 5) * 6))),
+            9 => {
+                let stream = u32::from(argument);
+                let answer = [
+                    // `:status 200`, then `grpc-status: 0` as a literal.
+                    frame(1, 4, stream, &[0x88]),
+                    frame(0, 0, stream, &[0; 5]),
+                    frame(1, 5, stream, b"\x00\x0bgrpc-status\x010"),
+                ];
+                self.input(&answer.concat());
+            }
+            _ => {
+                let kind = argument & 0xf;
+                let flags = input.byte().unwrap_or(0);
+                let stream = u32::from(input.byte().unwrap_or(0));
+                let count = usize::from(input.byte().unwrap_or(0));
+                let repeat = if op % 12 == 10 { 1 } else { 200 };
+                self.input(&frame(kind, flags, stream, input.bytes(count)).repeat(repeat));
+            }
+        }
+    }
+
+    fn start(&mut self, len: usize) {
+        let bytes = Bytes::from(vec![0x5a; len]);
+        let request = Request::from_segments(Signal::Traces, 1, vec![bytes]);
+        let can_start = self.session.can_start();
+        let deadline = self.now + Duration::from_secs(2);
+        let started = self
+            .session
+            .start(self.now, CallId(self.next_call), &request, deadline);
+        assert_eq!(can_start, started.is_ok(), "a call begins where there is room: {started:?}");
+        if started.is_ok() {
+            self.open.insert(self.next_call);
+        }
+        self.next_call += 1;
+    }
+
+    fn input(&mut self, bytes: &[u8]) {
+        self.session.handle_input(self.now, bytes);
+    }
+
+    fn take(&mut self, count: usize) {
+        let count = count.min(self.transmitted - self.taken);
+        self.taken += count;
+        self.session.handle_sent(self.now, count);
+    }
+
+    fn settle(&mut self) {
+        while let Some(pieces) = self.session.poll_transmit() {
+            self.transmitted += pieces.iter().map(Bytes::len).sum::<usize>();
+        }
+        let waiting = self.transmitted - self.taken;
+        assert!(
+            waiting < (1 << 20) + (1 << 17),
+            "{waiting} bytes wait for the socket"
+        );
+        while let Some(event) = self.session.poll_event() {
+            assert!(!self.is_closed, "nothing comes after the end: {event:?}");
+            match event {
+                Event::RequestSent(CallId(call)) => {
+                    assert!(self.open.contains(&call), "sent after its end: {call}");
+                    assert!(self.sent.insert(call, ()).is_none(), "sent twice: {call}");
+                }
+                Event::Ended(CallId(call), end) => {
+                    assert!(self.open.remove(&call), "ended twice, or never begun: {call}");
+                    let is_sent = self.sent.contains_key(&call);
+                    match end {
+                        CallEnd::Unanswered(_) => assert!(is_sent, "in doubt, yet never sent whole: {call}"),
+                        CallEnd::Expired { sent } => assert_eq!(sent, is_sent, "{call}"),
+                        CallEnd::Answered(_) | CallEnd::Unprocessed(_) => {}
+                    }
+                }
+                Event::Draining(_) => assert!(self.session.is_draining()),
+                Event::Closed(_) => self.is_closed = true,
+            }
+        }
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
