@@ -16,6 +16,9 @@ const OUTSTANDING_MAX: u64 = 1 << 20;
 /// Payloads up to this length are copied beside their frame head, since a slice of their own would cost more.
 const COPIED_MAX: usize = 247;
 
+/// Room for the pieces of a request of usual size.
+const PIECES_AT_ONCE: usize = 16;
+
 /// Room for frame heads and header blocks.
 const TAIL_CAPACITY: usize = 1_024;
 
@@ -233,6 +236,9 @@ impl Egress {
 
     fn flush_tail(&mut self) {
         if !self.tail.is_empty() {
+            if self.ready.capacity() == 0 {
+                self.ready.reserve(PIECES_AT_ONCE);
+            }
             self.ready.push(self.tail.split().freeze());
         }
     }

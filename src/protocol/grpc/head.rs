@@ -20,6 +20,8 @@ pub(in crate::protocol) struct Heads {
     authority: Authority,
     headers: HeaderMap,
     uris: Vec<(Signal, Uri)>,
+    /// The last timeout, since most calls have the same.
+    timeout: (Duration, HeaderValue),
 }
 
 impl Heads {
@@ -41,6 +43,7 @@ impl Heads {
             authority,
             headers,
             uris: Vec::new(),
+            timeout: (settings.timeout, timeout(settings.timeout)),
         })
     }
 
@@ -58,7 +61,10 @@ impl Heads {
         for header in request.headers() {
             append(&mut headers, header)?;
         }
-        headers.insert(GRPC_TIMEOUT, timeout(left));
+        if self.timeout.0 != left {
+            self.timeout = (left, timeout(left));
+        }
+        headers.insert(GRPC_TIMEOUT, self.timeout.1.clone());
         let mut head = http::Request::new(());
         *head.method_mut() = Method::POST;
         *head.version_mut() = Version::HTTP_2;

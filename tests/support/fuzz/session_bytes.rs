@@ -119,7 +119,11 @@ impl World {
         let started = self
             .session
             .start(self.now, CallId(self.next_call), &request, deadline);
-        assert_eq!(can_start, started.is_ok(), "a call begins where there is room: {started:?}");
+        assert_eq!(
+            can_start,
+            started.is_ok(),
+            "a call begins where there is room: {started:?}"
+        );
         if started.is_ok() {
             self.open.insert(self.next_call);
         }
