@@ -1,0 +1,257 @@
+//! A world for one engine: a virtual clock, a network that does what the test says, and a check after every fact.
+#![allow(dead_code)]
+
+use bytes::Bytes;
+use otlp_embed::encode::Signal;
+use otlp_embed::endpoint::{Name, Target};
+use otlp_embed::export::{Action, ConnId, Engine, ExportId, ExportState, Fact};
+use otlp_embed::testing::{Command, Frame, Scripted};
+use otlp_embed::time::Instant;
+use otlp_embed::{Config, Error, Outcome, Request, Stats};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What becomes of an attempt to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// The socket opens at once.
+    Accept,
+    /// It fails at once.
+    Refuse,
+    /// The test answers.
+    Manual,
+}
+
+/// One connection as the network sees it.
+#[derive(Debug, Default)]
+pub struct Wire {
+    pub resolving: Option<Name>,
+    pub targets: Vec<Target>,
+    pub egress: Vec<u8>,
+    pub unsent: usize,
+    pub is_closed: bool,
+}
+
+pub struct World {
+    pub engine: Engine<Scripted>,
+    pub now: Instant,
+    pub dial: Dial,
+    /// Whether the socket takes bytes at once.
+    pub takes: bool,
+    pub ids: Vec<ConnId>,
+    pub wires: Vec<Wire>,
+    pub outcomes: BTreeMap<ExportId, Result<Outcome, Error>>,
+    /// The actions of the last fact.
+    pub last_actions: usize,
+}
+
+pub fn config() -> Config {
+    Config::new().with_endpoint("http://127.0.0.1:4317")
+}
+
+pub fn request(items: u64) -> Request {
+    Request::from_segments(
+        Signal::Traces,
+        items,
+        vec![Bytes::from_static(b"head"), Bytes::from_static(b"tail")],
+    )
+}
+
+pub const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl World {
+    pub fn new(config: Config) -> Self {
+        Self::seeded(config, 1)
+    }
+
+    pub fn seeded(config: Config, seed: u64) -> Self {
+        Self {
+            engine: Engine::new(config, seed).expect("the settings work"),
+            now: Instant::from_millis(1_000),
+            dial: Dial::Accept,
+            takes: true,
+            ids: Vec::new(),
+            wires: Vec::new(),
+            outcomes: BTreeMap::new(),
+            last_actions: 0,
+        }
+    }
+
+    pub fn submit(&mut self, request: Request) -> ExportId {
+        let id = self.engine.submit(self.now, request);
+        self.settle_down();
+        id
+    }
+
+    pub fn fact(&mut self, fact: Fact<'_>) {
+        self.engine.handle(self.now, fact);
+        self.settle_down();
+    }
+
+    /// The peer of the `wire`th connection says something.
+    pub fn say(&mut self, wire: usize, command: Command) {
+        let id = self.ids[wire];
+        self.fact(Fact::Input(id, &command.encode()));
+    }
+
+    /// Lets time pass, firing every timer on the way at its time.
+    pub fn advance(&mut self, by: Duration) {
+        let until = self.now + by;
+        let mut fired = 0;
+        while let Some(at) = self.engine.poll_timeout().filter(|&at| at <= until) {
+            assert!(fired < 10_000, "timers fire without an end at {at:?}");
+            fired += 1;
+            self.now = self.now.max(at);
+            self.fact(Fact::Timeout);
+        }
+        self.now = until;
+        self.fact(Fact::Timeout);
+    }
+
+    /// Lets time pass up to the next timer, and tells how long that took.
+    pub fn advance_to_timer(&mut self) -> Duration {
+        let at = self.engine.poll_timeout().expect("something is due");
+        let passed = at.since(self.now);
+        self.now = self.now.max(at);
+        self.fact(Fact::Timeout);
+        passed
+    }
+
+    /// The frames that the exporter wrote on a connection.
+    pub fn frames(&self, wire: usize) -> Vec<Frame> {
+        let mut rest = &self.wires[wire].egress[..];
+        let mut frames = Vec::new();
+        while let Some(frame) = Frame::decode(rest) {
+            let body = match frame {
+                Frame::Call(_, len) => len as usize,
+                Frame::Cancel(_) => 0,
+            };
+            rest = &rest[(Frame::LEN + body).min(rest.len())..];
+            frames.push(frame);
+        }
+        frames
+    }
+
+    pub fn outcome(&mut self, id: ExportId) -> Result<Outcome, Error> {
+        self.outcomes.remove(&id).expect("the export is settled")
+    }
+
+    pub fn error(&mut self, id: ExportId) -> Error {
+        self.outcome(id).expect_err("the export failed")
+    }
+
+    pub fn state(&self, id: ExportId) -> Option<ExportState> {
+        self.engine.state(id)
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// Sockets that are open or opening.
+    pub fn live_wires(&self) -> usize {
+        self.wires.iter().filter(|wire| !wire.is_closed).count()
+    }
+
+    /// Does what the engine asks until it asks for nothing.
+    fn settle_down(&mut self) {
+        self.check();
+        self.last_actions = 0;
+        loop {
+            let mut facts = Vec::new();
+            while let Some(action) = self.engine.poll_action() {
+                self.last_actions += 1;
+                assert!(
+                    self.last_actions < 100_000,
+                    "one fact causes actions without an end"
+                );
+                facts.extend(self.act(action));
+            }
+            while let Some((id, outcome)) = self.engine.poll_outcome() {
+                assert!(
+                    self.outcomes.insert(id, outcome).is_none(),
+                    "one outcome an export"
+                );
+                assert_eq!(self.engine.state(id), None);
+            }
+            self.check();
+            if facts.is_empty() {
+                return;
+            }
+            for (wire, answer) in facts {
+                let id = self.ids[wire];
+                let fact = match answer {
+                    Answer::Connected => Fact::Connected(id),
+                    Answer::Refused => Fact::ConnectFailed(id, "connection refused"),
+                    Answer::Sent(count) => Fact::Sent(id, count),
+                };
+                self.engine.handle(self.now, fact);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Option<(usize, Answer)> {
+        let (Action::Resolve(id, _) | Action::Connect(id, _) | Action::Transmit(id, _) | Action::Close(id)) =
+            &action
+        else {
+            panic!("an unknown action: {action:?}")
+        };
+        let wire = match self.ids.iter().position(|known| known == id) {
+            Some(wire) => wire,
+            None => {
+                self.ids.push(*id);
+                self.wires.push(Wire::default());
+                self.ids.len() - 1
+            }
+        };
+        let state = &mut self.wires[wire];
+        assert!(!state.is_closed, "an action on a closed connection: {action:?}");
+        match action {
+            Action::Resolve(_, name) => state.resolving = Some(name),
+            Action::Connect(_, target) => {
+                state.targets.push(target);
+                match self.dial {
+                    Dial::Accept => return Some((wire, Answer::Connected)),
+                    Dial::Refuse => return Some((wire, Answer::Refused)),
+                    Dial::Manual => {}
+                }
+            }
+            Action::Transmit(_, pieces) => {
+                let len: usize = pieces.iter().map(Bytes::len).sum();
+                assert!(len > 0, "nothing to transmit");
+                pieces
+                    .iter()
+                    .for_each(|piece| state.egress.extend_from_slice(piece));
+                if self.takes {
+                    return Some((wire, Answer::Sent(len)));
+                }
+                state.unsent += len;
+            }
+            Action::Close(_) => state.is_closed = true,
+            _ => {}
+        }
+        None
+    }
+
+    fn check(&self) {
+        let stats = self.engine.stats();
+        assert!(stats.is_conserved(), "{stats:?}");
+        assert_eq!(
+            self.engine.poll_timeout(),
+            self.engine.next_deadline().map(|d| d.at)
+        );
+    }
+}
+
+enum Answer {
+    Connected,
+    Refused,
+    Sent(usize),
+}
+
+pub fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
