@@ -1,1 +1,189 @@
 use super::*;
+use crate::encode::Signal;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use state::Illegal;
+
+/// Set to write the snapshots anew instead of comparing with them.
+const BLESS: &str = "OTLP_EMBED_BLESS";
+
+fn verdict() -> Verdict {
+    Ok(Outcome {
+        counts: ItemCounts::default(),
+        message: None,
+        attempts: 1,
+    })
+}
+
+fn states() -> Vec<State> {
+    let (conn, call) = (ConnId(1), CallId(1));
+    vec![
+        State::Init { until: Instant::ZERO },
+        State::Connecting,
+        State::Sending { conn, call },
+        State::WaitingResponse { conn, call },
+        State::Done(verdict()),
+    ]
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let (conn, call) = (ConnId(2), CallId(2));
+    vec![
+        ("Refuse", Event::Refuse(verdict())),
+        ("Begin", Event::Begin),
+        ("Postpone", Event::Postpone(Instant::MAX)),
+        ("Start", Event::Start { conn, call }),
+        ("RequestSent", Event::RequestSent),
+        ("Retry", Event::Retry(Instant::MAX)),
+        ("Answer", Event::Answer(verdict())),
+        ("GiveUp", Event::GiveUp(verdict())),
+        ("Expire", Event::Expire(verdict())),
+        ("Cancel", Event::Cancel(verdict())),
+        ("ShutDown", Event::ShutDown(verdict())),
+    ]
+}
+
+/// Every state with every event, and where the pair leads.
+fn table() -> Vec<(ExportState, &'static str, Option<ExportState>)> {
+    let mut table = Vec::new();
+    for from in 0..states().len() {
+        for (name, event) in events() {
+            let state = states().swap_remove(from);
+            let kind = state.kind();
+            // An exhaustive match, so that a new event cannot be left out of the table.
+            match event {
+                Event::Refuse(_) | Event::Begin | Event::Postpone(_) | Event::Start { .. } => {}
+                Event::RequestSent | Event::Retry(_) | Event::Answer(_) | Event::GiveUp(_) => {}
+                Event::Expire(_) | Event::Cancel(_) | Event::ShutDown(_) => {}
+            }
+            let to = state.advance(event).ok().map(|state| state.kind());
+            table.push((kind, name, to));
+        }
+    }
+    table
+}
+
+fn compare(name: &str, now: &str) {
+    let path = format!("{}/tests/snapshots/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::write(&path, now).expect("the snapshot is written");
+    }
+    let then = std::fs::read_to_string(&path).expect("the snapshot is there");
+    assert_eq!(then, now, "{path} differs; set {BLESS}=1 to write it anew");
+}
+
+#[test]
+fn the_table_is_the_one_agreed_on() {
+    let mut text = String::from("state           + event       => state\n");
+    for (from, event, to) in table() {
+        let to = to.map_or_else(|| String::from("-"), |to| format!("{to}"));
+        text += &format!("{from:<15} + {event:<11} => {to}\n");
+    }
+    compare("machine_table.txt", &text);
+}
+
+#[test]
+fn the_graph_is_drawn_from_the_table() {
+    let mut text = String::from("digraph machine {\n  rankdir=LR;\n");
+    for from in ExportState::ALL {
+        for to in ExportState::ALL {
+            let edges = table();
+            let edges = edges.iter().filter(|(f, _, t)| (*f, *t) == (from, Some(to)));
+            let names: Vec<&str> = edges.map(|(_, event, _)| *event).collect();
+            if !names.is_empty() {
+                text += &format!("  {from} -> {to} [label=\"{}\"];\n", names.join("\\n"));
+            }
+        }
+    }
+    text += "}\n";
+    compare("machine_graph.dot", &text);
+}
+
+#[test]
+fn an_illegal_pair_changes_nothing() {
+    let state = State::Sending {
+        conn: ConnId(1),
+        call: CallId(7),
+    };
+    let Err(Illegal { state, event }) = state.advance(Event::Begin) else {
+        panic!("a call under way cannot begin");
+    };
+    assert!(matches!(event, Event::Begin));
+    assert!(matches!(
+        state,
+        State::Sending {
+            conn: ConnId(1),
+            call: CallId(7)
+        }
+    ));
+}
+
+#[test]
+fn the_marker_refuses_every_event() {
+    for (name, event) in events() {
+        assert!(State::Failed.advance(event).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn done_is_final() {
+    for (from, event, to) in table() {
+        if from == ExportState::Done {
+            assert_eq!(to, None, "{event}");
+        }
+    }
+}
+
+#[test]
+fn the_request_is_released_with_the_verdict() {
+    let bytes = Bytes::from(vec![0; 4_096]);
+    let request = Request::from_segments(Signal::Traces, 1, vec![bytes.clone()]);
+    let mut machine = Machine::new(request, Instant::ZERO, Duration::from_secs(1));
+    assert!(!bytes.is_unique());
+    machine.cancel(&"x".into());
+    assert!(bytes.is_unique());
+    assert!(machine.request().is_none());
+}
+
+#[test]
+fn a_machine_is_small() {
+    assert!(
+        size_of::<Machine>() <= 320,
+        "{} bytes an export",
+        size_of::<Machine>()
+    );
+}
+
+#[test]
+fn durations_read_as_people_write_them() {
+    for (duration, text) in [
+        (Duration::from_secs(10), "10 s"),
+        (Duration::from_millis(1_500), "1.500 s"),
+        (Duration::from_millis(250), "250 ms"),
+        (Duration::from_micros(7), "7 µs"),
+        (Duration::ZERO, "0 µs"),
+    ] {
+        assert_eq!(format!("{}", Span(duration)), text);
+    }
+}
+
+#[test]
+fn a_peers_message_is_cut_at_a_character() {
+    let answer = Answer {
+        code: crate::code::Code::UNAVAILABLE,
+        message: "é".repeat(5_000),
+        rejected: 0,
+        retry_after: None,
+        http_status: Some(503),
+    };
+    let failure = LastFailure::answered(answer);
+    assert!(failure.message().len() < 1_100);
+    assert!(
+        failure
+            .message()
+            .starts_with("the collector answered HTTP 503 (UNAVAILABLE): éé")
+    );
+}
