@@ -3,7 +3,7 @@
 use super::connections::{Conn, Phase};
 use super::{CONNECTIONS_MAX, Engine};
 use crate::endpoint::{Host, Name, Target};
-use crate::export::machine::{LastFailure, Machine, Span};
+use crate::export::machine::{LastFailure, Span};
 use crate::export::{Action, ConnId};
 use crate::protocol::Protocol;
 use crate::time::Instant;
@@ -162,11 +162,10 @@ impl<P: Protocol> Engine<P> {
     }
 
     /// When an address has had its time: after the connect timeout, or earlier where the addresses after it would
-    /// otherwise get none within the deadlines.
+    /// otherwise get none within the latest deadline.
     fn connect_until(&self, left: usize) -> Instant {
         let mut time = self.settings.connect_timeout;
-        let last = self.waiting.last().and_then(|id| self.exports.get(id));
-        if let (Some(deadline), true) = (last.map(Machine::deadline), left > 1) {
+        if let (Some(&(deadline, _)), true) = (self.deadlines.last(), left > 1) {
             let share = (deadline - self.now) / u32::try_from(left).unwrap_or(u32::MAX);
             time = time.min(share);
         }

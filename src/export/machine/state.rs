@@ -4,6 +4,7 @@ use super::Verdict;
 use crate::export::{ConnId, ExportState};
 use crate::protocol::CallId;
 use crate::time::Instant;
+use alloc::boxed::Box;
 use core::fmt;
 
 /// Where an export is, with exactly the data valid there.
@@ -74,7 +75,7 @@ impl State {
     /// # Errors
     ///
     /// Gives state and event back unchanged when the pair is not in the table.
-    pub(super) fn advance(self, event: Event) -> Result<Self, Illegal> {
+    pub(super) fn advance(self, event: Event) -> Result<Self, Box<Illegal>> {
         use Event as E;
         use State as S;
         Ok(match (self, event) {
@@ -92,7 +93,7 @@ impl State {
                 S::Init { .. } | S::Connecting | S::Sending { .. } | S::WaitingResponse { .. },
                 E::GiveUp(verdict) | E::Expire(verdict) | E::Cancel(verdict) | E::ShutDown(verdict),
             ) => S::Done(verdict),
-            (state, event) => return Err(Illegal { state, event }),
+            (state, event) => return Err(Box::new(Illegal { state, event })),
         })
     }
 

@@ -108,9 +108,10 @@ fn an_illegal_pair_changes_nothing() {
         conn: ConnId(1),
         call: CallId(7),
     };
-    let Err(Illegal { state, event }) = state.advance(Event::Begin) else {
+    let Err(illegal) = state.advance(Event::Begin) else {
         panic!("a call under way cannot begin");
     };
+    let Illegal { state, event } = *illegal;
     assert!(matches!(event, Event::Begin));
     assert!(matches!(
         state,

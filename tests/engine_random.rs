@@ -1,0 +1,33 @@
+//! Random facts against a reference model, and the corpus that the fuzzer left behind.
+
+#[path = "support/fuzz/engine_ops.rs"]
+mod engine_ops;
+
+use std::path::Path;
+
+/// Rounds of the simulation; each has its own seed, so that a failure names the one to repeat.
+const ROUNDS: u64 = 3_000;
+
+#[test]
+fn random_facts_agree_with_the_model() {
+    for seed in 0..ROUNDS {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let len = rng.usize(10..1_500);
+        let data: Vec<u8> = (0..len).map(|_| rng.u8(..)).collect();
+        if std::panic::catch_unwind(|| engine_ops::run(&data)).is_err() {
+            panic!("seed {seed} fails");
+        }
+    }
+}
+
+#[test]
+fn the_corpus_of_the_fuzzer_agrees_with_the_model() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/engine_ops");
+    let mut inputs = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus is there") {
+        let path = entry.expect("an entry").path();
+        engine_ops::run(&std::fs::read(&path).expect("an input"));
+        inputs += 1;
+    }
+    assert!(inputs > 10, "{inputs} inputs");
+}
