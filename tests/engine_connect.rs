@@ -112,9 +112,24 @@ fn an_address_that_does_not_answer_gives_way_to_the_next() {
     );
     world.advance(ms(2_000));
     assert_eq!(targets(&world, 0), ["10.0.0.1:1", "10.0.0.2:1"]);
+    assert_eq!(world.state(id), Some(ExportState::Connecting));
     world.fact(Fact::Connected(world.ids[0]));
     world.say(0, Command::ok(0));
     assert!(world.outcome(id).is_ok());
+}
+
+#[test]
+fn addresses_that_do_not_answer_are_named() {
+    let addresses = ["10.0.0.1:1", "10.0.0.2:1"].map(address);
+    let mut world = manual(config().with_connect_timeout(ms(2_000)).with_addresses(addresses));
+    world.submit(request(1));
+    world.advance(ms(4_000));
+    assert_eq!(
+        world.stats().last_error.as_deref(),
+        Some(
+            "connect to 10.0.0.1:1: no connection within 2 s, connect to 10.0.0.2:1: no connection within 2 s"
+        )
+    );
 }
 
 #[test]
@@ -160,7 +175,7 @@ fn a_refused_connection_is_tried_again_with_jitter_until_the_deadline() {
     assert_eq!(error.drop_reason(), Some(DropReason::Deadline));
     let text = error.to_string();
     assert!(
-        text.contains("attempts, since the next one would come later than 10 s after the first; last failure: connect to 127.0.0.1:4317: connection refused; check that a collector listens there"),
+        text.contains("attempts, since the next one would come after the deadline of 10 s; last failure: connect to 127.0.0.1:4317: connection refused; check that a collector listens there"),
         "{text}"
     );
     assert!((4..=9).contains(&error.attempts()), "{}", error.attempts());

@@ -234,3 +234,25 @@ fn settings_that_cannot_work_are_refused() {
     let refused = Engine::<Scripted>::new(Config::new().with_endpoint("ftp://x"), 1).err();
     assert!(refused.expect("a misuse").is_misuse());
 }
+
+#[test]
+fn an_engine_may_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&Engine::<Scripted>::new(config(), 1).expect("an engine"));
+}
+
+#[test]
+fn an_engine_without_a_protocol_says_so() {
+    let mut engine = Engine::<otlp_embed::protocol::Never>::new(config(), 1).expect("an engine");
+    let id = engine.submit(Instant::ZERO, request(1));
+    let Some(otlp_embed::export::Action::Connect(conn, _)) = engine.poll_action() else {
+        panic!("it connects first");
+    };
+    engine.handle(Instant::ZERO, Fact::Connected(conn));
+    assert_eq!(engine.state(id), Some(ExportState::Init));
+    let last = engine.stats().last_error.expect("a failure");
+    assert!(
+        last.contains("this build carries no protocol; enable the feature grpc"),
+        "{last}"
+    );
+}

@@ -237,7 +237,8 @@ impl<P: Protocol> Engine<P> {
                 }
                 self.end_attempt(id, AttemptEnd::Call(end));
             }
-            Event::Draining(why) => self.stats.last_error = Some(why),
+            // The session is asked by `is_draining`; a drain in order is no failure.
+            Event::Draining(_) => {}
             Event::Closed(why) => {
                 open.over.get_or_insert(Over { why, can_write: true });
             }

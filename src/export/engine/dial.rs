@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
@@ -39,6 +40,8 @@ pub(super) struct Dialer {
 pub(super) struct Attempt {
     addresses: Vec<SocketAddr>,
     at: usize,
+    /// The time of the present address, and when it is over.
+    time: Duration,
     until: Instant,
     /// The addresses that failed, in words.
     failures: String,
@@ -104,19 +107,19 @@ impl<P: Protocol> Engine<P> {
     /// What keeps the exports that wait from a connection, in words.
     pub(super) fn pending(&self) -> Option<LastFailure> {
         self.conns.iter().find_map(|conn| match &conn.phase {
-            Phase::Resolving { .. } => Some(LastFailure::connect(
+            Phase::Resolving { .. } => Some(LastFailure::pending(
                 format!("resolve {}: no answer yet", self.settings.endpoint.authority()),
                 "check the resolver",
             )),
             Phase::Connecting(attempt) => {
                 let separator = if attempt.failures.is_empty() { "" } else { ", " };
                 let (failures, target) = (&attempt.failures, attempt.target());
-                Some(LastFailure::connect(
+                Some(LastFailure::pending(
                     format!("{failures}{separator}connect to {target}: no answer yet"),
                     "check the address, the network and firewalls",
                 ))
             }
-            Phase::Open(_) if conn.is_usable() => Some(LastFailure::connect(
+            Phase::Open(_) if conn.is_usable() => Some(LastFailure::pending(
                 "the collector takes no further call on this connection now",
                 "check how many calls it admits at a time, and that it answers them",
             )),
@@ -151,8 +154,10 @@ impl<P: Protocol> Engine<P> {
 
     /// Asks for the first of the addresses, of which there is at least one.
     fn begin_connect(&mut self, id: ConnId, addresses: Vec<SocketAddr>) -> Phase<P> {
+        let time = self.connect_time(addresses.len());
         let attempt = Attempt {
-            until: self.connect_until(addresses.len()),
+            time,
+            until: self.now + time,
             at: 0,
             failures: String::new(),
             addresses,
@@ -161,15 +166,15 @@ impl<P: Protocol> Engine<P> {
         Phase::Connecting(attempt)
     }
 
-    /// When an address has had its time: after the connect timeout, or earlier where the addresses after it would
-    /// otherwise get none within the latest deadline.
-    fn connect_until(&self, left: usize) -> Instant {
+    /// The time of an address: the connect timeout, or less where the addresses after it would otherwise get none within
+    /// the latest deadline.
+    fn connect_time(&self, left: usize) -> Duration {
         let mut time = self.settings.connect_timeout;
         if let (Some(&(deadline, _)), true) = (self.deadlines.last(), left > 1) {
             let share = (deadline - self.now) / u32::try_from(left).unwrap_or(u32::MAX);
             time = time.min(share);
         }
-        self.now + time
+        time
     }
 
     pub(super) fn handle_resolved(&mut self, id: ConnId, addresses: &[SocketAddr]) {
@@ -222,18 +227,22 @@ impl<P: Protocol> Engine<P> {
                 LastFailure::connect(text, "check that a collector listens there"),
             );
         };
-        let until = self.connect_until(left);
+        let (now, time) = (self.now, self.connect_time(left));
         if let Phase::Connecting(attempt) = &mut self.conns[at].phase {
             attempt.failures = text;
-            attempt.until = until;
+            attempt.time = time;
+            attempt.until = now + time;
             self.actions.push_back(Action::Connect(id, attempt.target()));
         }
     }
 
     /// The time of the present address is over.
     pub(super) fn handle_connect_timeout(&mut self, id: ConnId) {
-        let time = Span(self.settings.connect_timeout);
-        let why = format!("no connection within {time}, the address does not answer");
+        let Some(at) = self.position(id) else { return };
+        let Phase::Connecting(attempt) = &self.conns[at].phase else {
+            return;
+        };
+        let why = format!("no connection within {}", Span(attempt.time));
         self.handle_connect_failed(id, &why);
     }
 

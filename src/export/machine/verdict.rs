@@ -23,6 +23,8 @@ pub(crate) struct LastFailure {
     code: Option<Code>,
     http_status: Option<u16>,
     retry_after: Option<Duration>,
+    /// It has not failed yet; it only takes its time.
+    is_pending: bool,
 }
 
 impl LastFailure {
@@ -35,6 +37,15 @@ impl LastFailure {
             code: None,
             http_status: None,
             retry_after: None,
+            is_pending: false,
+        }
+    }
+
+    /// No connection is open yet.
+    pub(crate) fn pending(message: impl Into<Arc<str>>, advice: &'static str) -> Self {
+        Self {
+            is_pending: true,
+            ..Self::connect(message, advice)
         }
     }
 
@@ -68,6 +79,7 @@ impl LastFailure {
             code: Some(answer.code),
             http_status: answer.http_status,
             retry_after: answer.retry_after,
+            is_pending: false,
         }
     }
 
@@ -101,6 +113,7 @@ impl Machine {
             ExportState::Init | ExportState::Done => "",
         };
         match &self.last {
+            Some(last) if last.is_pending => text += &format!(": {last}"),
             Some(last) => text += &format!("; last failure: {last}"),
             None => text += "; check that the collector answers in time, or give the export more",
         }
@@ -110,7 +123,7 @@ impl Machine {
     /// The verdict when the next attempt would come after the deadline.
     pub(super) fn too_late(&self, endpoint: &Arc<str>) -> Verdict {
         let text = format!(
-            "gave up after {}, since the next one would come later than {} after the first",
+            "gave up after {}, since the next one would come after the deadline of {}",
             Attempts(self.attempts),
             Span(self.timeout)
         );
