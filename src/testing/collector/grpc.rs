@@ -1,11 +1,11 @@
 //! The server's half of gRPC on HTTP/2: what a call must look like, how a message is framed, how a status is written.
 
-use super::messages::{
-    Any, ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, ProtoDuration,
-    RetryInfo, RpcStatus,
-};
 use crate::code::Code;
 use crate::encode::Signal;
+use crate::pb::collector::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use crate::pb::rpc;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -141,17 +141,17 @@ fn insert_text(fields: &mut HeaderMap, name: &'static str, text: &dyn core::fmt:
 }
 
 fn status_details(code: Code, message: &str, delay: Duration) -> Vec<u8> {
-    let retry_info = RetryInfo {
-        retry_delay: Some(ProtoDuration {
+    let retry_info = rpc::RetryInfo {
+        retry_delay: Some(rpc::Duration {
             seconds: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(delay.subsec_nanos()).unwrap_or(0),
         }),
     };
-    let status = RpcStatus {
+    let status = rpc::Status {
         code: i32::try_from(code.as_u32()).unwrap_or(i32::MAX),
         message: message.to_owned(),
-        details: vec![Any {
-            type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
+        details: vec![rpc::Any {
+            type_url: rpc::RetryInfo::TYPE_URL.to_owned(),
             value: retry_info.encode_to_vec(),
         }],
     };

@@ -1,9 +1,9 @@
 //! The records of a collector and the script of its answers, shared by its sessions and its user.
 
 use super::answer::Answer;
-use super::messages::ExportTraceServiceRequest;
 use super::received::{ReceivedRequest, ReceivedSpan, count_spans, into_spans};
 use crate::code::Code;
+use crate::pb::collector::ExportTraceServiceRequest;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;

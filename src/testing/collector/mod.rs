@@ -37,7 +37,6 @@ mod builder;
 mod grpc;
 mod handle;
 mod inbox;
-mod messages;
 mod pipe;
 mod received;
 mod respond;

@@ -1,7 +1,9 @@
 //! What the collector received, in a form that reads well in a test.
 
 use super::answer::Answer;
-use super::messages::{AnyValue, ExportTraceServiceRequest, KeyValue, Span, any_value, span};
+use crate::pb::collector::ExportTraceServiceRequest;
+use crate::pb::common::{AnyValue, KeyValue, any_value};
+use crate::pb::trace::{Span, span};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
