@@ -160,12 +160,13 @@ impl Config {
         self
     }
 
-    /// Checks every setting.
+    /// Checks every setting and puts it into the form that the layers use; for driving one layer by hand.
     ///
     /// # Errors
     ///
     /// A misuse error that names the setting, its value and what would work.
-    pub(crate) fn check(&self) -> Result<Settings, Error> {
+    #[doc(hidden)]
+    pub fn settings(&self) -> Result<Settings, Error> {
         let endpoint = Endpoint::parse_grpc(&self.endpoint)?;
         if endpoint.scheme() == Scheme::Https {
             return Err(Error::config(format!(
@@ -277,7 +278,7 @@ mod tests {
             (Config::new().with_header("x-key", "a\nb"), "with_header"),
             (Config::new().with_endpoint("https://collector"), "TLS"),
         ] {
-            let error = config.check().err().expect(what);
+            let error = config.settings().err().expect(what);
             assert!(error.is_misuse() && error.to_string().contains(what), "{error}");
         }
     }
@@ -296,7 +297,7 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_specification() {
-        let settings = Config::new().check().expect("the defaults work");
+        let settings = Config::new().settings().expect("the defaults work");
         assert_eq!(settings.timeout, Duration::from_secs(10), "spec 38");
         assert_eq!(&*settings.endpoint_name, "http://localhost:4317", "spec 32");
         assert_eq!(settings.response_bytes_max, 4 << 20, "spec 3");

@@ -1,8 +1,7 @@
 //! The behaviours. Each takes a runtime, plays one story against a peer and looks at the verdicts and the account.
 
-use crate::support::{
-    BlackHole, LONG, batch, batch_with, build, exporter, not_once, peer_that_says, refused,
-};
+use crate::batches::{batch, batch_with};
+use crate::support::{BlackHole, LONG, build, exporter, not_once, peer_that_says, refused};
 use core::time::Duration;
 use futures_util::future::join_all;
 use otlp_embed::policy::RetryPolicy;

@@ -82,7 +82,7 @@ impl<P: Protocol> Engine<P> {
     /// A misuse error that names the setting that cannot work.
     pub fn new(config: Config, seed: u64) -> Result<Self, Error> {
         Ok(Self {
-            settings: config.check()?,
+            settings: config.settings()?,
             rng: Rng::with_seed(seed),
             now: Instant::ZERO,
             intake: Intake::Open,
