@@ -148,7 +148,7 @@ fn a_shutdown_settles_everything_and_refuses_what_comes_later() {
         assert_eq!(error.drop_reason(), Some(DropReason::Shutdown));
     }
     assert_eq!(world.live_wires(), 0);
-    assert!(world.engine.is_idle() && world.engine.is_shut_down());
+    assert!(world.engine.is_idle() && world.engine.is_draining());
     for late in [request(3), request(0)] {
         let id = world.submit(late);
         assert!(world.error(id).is_shutdown());

@@ -18,7 +18,6 @@ mod frames;
 mod grpc;
 #[cfg(feature = "grpc")]
 mod ingress;
-#[cfg(not(feature = "grpc"))]
 mod never;
 #[cfg(feature = "grpc")]
 mod payload;
@@ -27,7 +26,6 @@ mod pipe;
 #[cfg(feature = "grpc")]
 mod session;
 
-#[cfg(not(feature = "grpc"))]
 pub use never::Never;
 #[cfg(feature = "grpc")]
 pub use session::Session;

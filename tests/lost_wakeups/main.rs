@@ -1,6 +1,7 @@
 //! No event is lost between a look at a socket and the return of `Pending`, and no future takes another's along.
 
 #[path = "../conformance/adapters.rs"]
+#[allow(dead_code, reason = "those that these stories say nothing new about")]
 mod adapters;
 #[path = "../support/batches.rs"]
 mod batches;

@@ -2,8 +2,8 @@
 
 use super::Engine;
 use super::connections::Phase;
+use crate::export::ExportId;
 use crate::export::machine::Machine;
-use crate::export::{ConnId, ExportId};
 use crate::protocol::Protocol;
 use crate::time::{Deadline, DeadlineReason, Instant};
 use core::time::Duration;
@@ -24,23 +24,24 @@ impl<P: Protocol> Engine<P> {
         conns.chain(deadline).chain(gate).chain(reconnect).min()
     }
 
-    /// Fires everything that is due. What a session knows of a call counts before the export's own deadline.
+    /// Fires everything that is due. What a session knows of a call counts before the export's own deadline, which counts
+    /// before the time of a name or an address: an export whose time is over is no attempt that failed.
     pub(super) fn fire_timers(&mut self) {
         if self.earliest().is_none_or(|deadline| deadline.at > self.now) {
             return;
         }
-        self.fire_connections();
+        self.fire_connections(Self::fire_session);
         self.pump();
         self.fire_deadlines();
+        self.fire_connections(Self::fire_dial);
         self.fire_gates();
         self.pump();
     }
 
-    fn fire_connections(&mut self) {
+    fn fire_connections(&mut self, fire: impl Fn(&mut Self, usize)) {
         let mut at = 0;
-        while at < self.conns.len() {
-            let id = self.conns[at].id;
-            self.fire_connection(id);
+        while let Some(id) = self.conns.get(at).map(|conn| conn.id) {
+            fire(self, at);
             // A connection that was closed makes room for the next at its place.
             if self.conns.get(at).is_some_and(|conn| conn.id == id) {
                 at += 1;
@@ -48,17 +49,23 @@ impl<P: Protocol> Engine<P> {
         }
     }
 
-    fn fire_connection(&mut self, id: ConnId) {
+    fn fire_session(&mut self, at: usize) {
         let now = self.now;
-        let Some(at) = self.position(id) else { return };
         match &mut self.conns[at].phase {
-            Phase::Resolving { until } if *until <= now => self.handle_resolve_timeout(id),
-            Phase::Connecting(attempt) if attempt.until() <= now => self.handle_connect_timeout(id),
             Phase::Open(open) if open.session.poll_timeout().is_some_and(|at| at <= now) => {
                 open.session.handle_timeout(now);
                 open.is_dirty = true;
             }
             Phase::Closing { until, .. } if *until <= now => self.close(at),
+            _ => {}
+        }
+    }
+
+    fn fire_dial(&mut self, at: usize) {
+        let id = self.conns[at].id;
+        match &self.conns[at].phase {
+            Phase::Resolving { until } if *until <= self.now => self.handle_resolve_timeout(id),
+            Phase::Connecting(attempt) if attempt.until() <= self.now => self.handle_connect_timeout(id),
             _ => {}
         }
     }
