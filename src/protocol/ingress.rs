@@ -223,7 +223,8 @@ fn is_http2(first: &[u8], is_all: bool) -> Result<bool, NotHttp2> {
         return Ok(false);
     };
     let head = Head::parse(head);
-    if head.len > PAYLOAD_MAX || head.kind == Kind::Unknown {
+    // The first frame of a server is a SETTINGS frame (RFC 9113, section 3.4).
+    if head.len > PAYLOAD_MAX || head.kind != Kind::Settings {
         return Err(NotHttp2(first[..first.len().min(FIRST_LINE_MAX)].to_vec()));
     }
     Ok(true)
