@@ -184,11 +184,17 @@ pub async fn survives_late_answers<R: Runtime>(runtime: R) {
         let late = batch(round * 2, 1).with_timeout(Duration::from_millis(20));
         let error = exporter.export(late).await.expect_err("too late");
         assert!(error.is_timeout(), "{error}");
-        exporter.export(batch(round * 2 + 1, 1)).await.expect("no other export is hurt");
+        exporter
+            .export(batch(round * 2 + 1, 1))
+            .await
+            .expect("no other export is hurt");
     }
     // Meanwhile the late answers arrive.
     collector.answer_next(Answer::Ok.after(Duration::from_millis(500)));
-    exporter.export(batch(20, 1)).await.expect("no other export is hurt");
+    exporter
+        .export(batch(20, 1))
+        .await
+        .expect("no other export is hurt");
     balanced(&exporter);
 }
 

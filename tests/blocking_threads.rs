@@ -1,0 +1,132 @@
+//! Threads without an executor share one exporter: each ends at its own deadline, and they proceed together.
+
+#[path = "support/batches.rs"]
+#[allow(dead_code, reason = "not every batch is needed here")]
+mod batches;
+
+use batches::batch;
+use otlp_embed::rt::Blocking;
+use otlp_embed::testing::{Answer, Collector};
+use otlp_embed::{Config, Exporter};
+use std::sync::{Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+fn exporter(collector: &Collector) -> Exporter<Blocking> {
+    let config = Config::new().with_endpoint(collector.endpoint());
+    config
+        .build(Blocking::new().expect("a reactor"))
+        .expect("the configuration works")
+}
+
+/// How much later than its deadline each of the threads ended, in parts of the deadline.
+fn overruns(deadlines: [Duration; 4]) -> [f64; 4] {
+    let collector = Collector::builder()
+        .answer(Answer::Never)
+        .start()
+        .expect("a collector");
+    let exporter = exporter(&collector);
+    let barrier = Barrier::new(4);
+    let overrun = |(number, deadline): (usize, Duration)| {
+        let request = batch(number as u64 * 10, 10).with_timeout(deadline);
+        barrier.wait();
+        let start = Instant::now();
+        let error = exporter.export(request).wait().expect_err("nobody answers");
+        let elapsed = start.elapsed();
+        assert!(error.is_timeout(), "{error}");
+        assert!(
+            elapsed >= deadline,
+            "{elapsed:?} is before the deadline of {deadline:?}"
+        );
+        (elapsed - deadline).as_secs_f64() / deadline.as_secs_f64()
+    };
+    let mut results = [0.0; 4];
+    std::thread::scope(|scope| {
+        let overrun = &overrun;
+        let threads: Vec<_> = deadlines
+            .into_iter()
+            .enumerate()
+            .map(|job| scope.spawn(move || overrun(job)))
+            .collect();
+        for (result, thread) in results.iter_mut().zip(threads) {
+            *result = thread.join().expect("no thread panics");
+        }
+    });
+    assert!(exporter.stats().is_conserved());
+    assert_eq!(exporter.stats().in_flight, 0);
+    results
+}
+
+/// On a machine whose cores are taken, a thread may be late through no fault of its own; it is not late every time.
+#[test]
+fn each_thread_ends_within_a_tenth_of_its_own_deadline() {
+    let deadlines = [100, 400, 900, 5_000].map(Duration::from_millis);
+    let mut tries = Vec::new();
+    for _ in 0..4 {
+        let overruns = overruns(deadlines);
+        if overruns.iter().all(|overrun| *overrun <= 0.1) {
+            return;
+        }
+        tries.push(overruns);
+    }
+    panic!("some thread was more than a tenth late each time: {tries:?}");
+}
+
+/// Four calls are with the collector before any of them is answered.
+#[test]
+fn four_threads_proceed_concurrently() {
+    let collector = Collector::start().expect("a collector");
+    collector.answer(Answer::Ok.after(Duration::from_millis(300)));
+    let exporter = exporter(&collector);
+    let ends = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let (exporter, ends, collector) = (&exporter, &ends, &collector);
+            scope.spawn(move || {
+                exporter.export(batch(number * 10, 10)).wait().expect("delivered");
+                ends.lock()
+                    .expect("no thread panics")
+                    .push(collector.counters().requests);
+            });
+        }
+    });
+    let ends = ends.into_inner().expect("no thread panics");
+    assert_eq!(ends, [4; 4], "when the first ended, all four had been received");
+    assert_eq!(collector.counters().connections, 1);
+}
+
+/// Many short exports from many threads: nobody is left behind when the leader leaves.
+#[test]
+fn leaders_hand_over() {
+    let collector = Collector::start().expect("a collector");
+    let exporter = exporter(&collector);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let exporter = &exporter;
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let outcome = exporter
+                        .export(batch(thread * 1_000 + round, 1))
+                        .wait()
+                        .expect("delivered");
+                    assert_eq!(outcome.delivered(), 1);
+                }
+            });
+        }
+    });
+    assert_eq!(exporter.stats().delivered, 400);
+    assert_eq!(collector.counters().spans, 400);
+}
+
+/// A driver on a thread of its own moves the exports of the others, and ends with the last exporter.
+#[test]
+fn a_driver_runs_on_a_thread_of_its_own() {
+    let collector = Collector::start().expect("a collector");
+    let exporter = exporter(&collector);
+    let driver = exporter.driver();
+    let thread = std::thread::spawn(move || driver.wait());
+    for round in 0..20 {
+        exporter.export(batch(round, 1)).wait().expect("delivered");
+    }
+    drop(exporter);
+    thread.join().expect("the driver ends");
+}
