@@ -217,3 +217,42 @@ fn a_peer_that_never_reads_cannot_make_the_session_hoard() {
     }
     assert!(raw.transmitted.len() < 1 << 20);
 }
+
+/// A session whose socket is stuck in the middle of a large request.
+fn stuck() -> (Raw, u64) {
+    let mut raw = Raw::new();
+    raw.input(&settings(&[(4, 1 << 30)]));
+    raw.input(&frame(8, 0, 0, &(1_u32 << 30).to_be_bytes()));
+    raw.flush();
+    let call = raw.start(4 << 20).expect("there is room");
+    // The answer to this waits behind the request, and with it everything that comes after.
+    raw.input(&frame(6, 0, 0, &[7; 8]));
+    (raw, call)
+}
+
+#[test]
+fn a_peer_that_sends_while_the_socket_is_stuck_loses_the_connection() {
+    let (mut raw, call) = stuck();
+    raw.input(&head(1));
+    let mut total = 0;
+    while raw.log.closed.is_empty() {
+        raw.input(&data(1, &[0; 16_000], false));
+        total += 16_000;
+        assert!(total < 2 << 20, "the session hoards what comes");
+    }
+    assert!(matches!(raw.log.end(call), CallEnd::Unprocessed(failure) if failure.is_retryable));
+}
+
+#[test]
+fn a_ping_behind_a_stuck_socket_is_answered_in_the_end() {
+    let (mut raw, call) = stuck();
+    raw.input(&success(1));
+    assert!(raw.log.ends.is_empty(), "what came waits");
+    while raw.log.sent.is_empty() && raw.log.ends.is_empty() {
+        raw.take(300_000);
+    }
+    raw.flush();
+    assert!(raw.log.is_ok(call));
+    let pongs = raw.frames().iter().filter(|frame| frame.0 == 6).count();
+    assert_eq!(pongs, 1);
+}

@@ -112,6 +112,12 @@ impl Egress {
         }
     }
 
+    /// Drops every request: `h2` is gone.
+    pub(super) fn drop_uploads(&mut self) {
+        self.uploads.clear();
+        self.ends.clear();
+    }
+
     /// Takes bytes from `h2`.
     pub(super) fn write(&mut self, mut input: &[u8]) -> Result<(), Misframed> {
         while !input.is_empty() {

@@ -43,8 +43,13 @@ const NEWS_MAX: usize = 256;
 
 /// One gRPC connection (gRPC, "gRPC over HTTP2").
 ///
-/// It is driven as [`Protocol`] says. Calls are multiplexed; a call begins only while the peer has room for its stream.
-/// The bytes of a request go to the socket as slices of the request itself.
+/// It is driven as [`Protocol`] says. Calls are multiplexed; a call begins only while the peer has room for its stream,
+/// and until the peer has sent its SETTINGS that is room for one. The bytes of a request go to the socket as slices of
+/// the request itself, and at most about a MiB of them is handed out before the socket takes some.
+///
+/// A peer is free to answer early, late or not at all: a call ends with its answer, with its deadline or with the
+/// connection, whichever comes first. A peer that floods the connection, answers without end or does not speak HTTP/2
+/// loses it at once.
 ///
 /// ```text
 /// Open ──(GOAWAY, drain)──> Draining ──(last call ended)──> Closed
@@ -308,7 +313,7 @@ impl Session {
             if left > 0 && left < unread && !is_blocked {
                 continue;
             }
-            if !is_blocked {
+            if !is_blocked && left == 0 {
                 self.news.clear();
             }
             // Reading gave windows back and dropped streams, which `h2` has yet to tell the peer.
@@ -449,6 +454,7 @@ impl Session {
             self.release(call, end);
         }
         self.link = None;
+        self.pipe.wire().egress.drop_uploads();
         self.news = News::default();
         self.events.push_back(Event::Closed(why.into()));
     }

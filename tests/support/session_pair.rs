@@ -61,9 +61,11 @@ impl AsyncRead for MemIo {
             return Poll::Pending;
         }
         let count = buf.remaining().min(mem.inbox.len());
-        for byte in mem.inbox.drain(..count) {
-            buf.put_slice(&[byte]);
-        }
+        let (front, back) = mem.inbox.as_slices();
+        let split = front.len().min(count);
+        buf.put_slice(&front[..split]);
+        buf.put_slice(&back[..count - split]);
+        mem.inbox.drain(..count);
         Poll::Ready(Ok(()))
     }
 }
@@ -378,29 +380,41 @@ impl Pair {
         panic!("the pair does not come to rest");
     }
 
-    /// Moves one cut of bytes each way; whether anything moved.
-    pub fn step(&mut self) -> bool {
+    /// The socket takes everything that waits for it.
+    pub fn deliver(&mut self) {
+        while self.send(usize::MAX) {}
+        self.log.drain(&mut self.session);
+    }
+
+    /// Moves up to `count` bytes to the server; whether there were any.
+    fn send(&mut self, count: usize) -> bool {
+        self.collect();
+        let count = count.min(self.upward.len());
+        if count == 0 {
+            return false;
+        }
+        let bytes: Vec<u8> = self.upward.drain(..count).collect();
+        self.session.handle_sent(self.now, count);
+        let skipped = self.preface_left.min(count);
+        self.preface_left -= skipped;
+        let mem = &mut *self.server.io.0.lock().expect("one thread");
+        mem.inbox.extend(&bytes[skipped..]);
+        true
+    }
+
+    fn collect(&mut self) {
         while let Some(pieces) = self.session.poll_transmit() {
             for piece in pieces {
-                self.upward.extend(piece);
+                self.upward.extend(&*piece);
             }
         }
-        let mut has_moved = false;
+    }
+
+    /// Moves one cut of bytes each way; whether anything moved.
+    pub fn step(&mut self) -> bool {
+        self.collect();
         let count = self.cut(self.upward.len());
-        if count > 0 {
-            has_moved = true;
-            let bytes: Vec<u8> = self.upward.drain(..count).collect();
-            self.session.handle_sent(self.now, count);
-            let skipped = self.preface_left.min(count);
-            self.preface_left -= skipped;
-            self.server
-                .io
-                .0
-                .lock()
-                .expect("one thread")
-                .inbox
-                .extend(&bytes[skipped..]);
-        }
+        let mut has_moved = self.send(count);
         self.server.poll();
         let waiting = self.server.io.0.lock().expect("one thread").outbox.len();
         let count = self.cut(waiting);
