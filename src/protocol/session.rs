@@ -47,6 +47,9 @@ const NEWS_MAX: usize = 256;
 /// and until the peer has sent its SETTINGS that is room for one. The bytes of a request go to the socket as slices of
 /// the request itself, and at most about a MiB of them is handed out before the socket takes some.
 ///
+/// What was handed out cannot be called back: a call that is cancelled or expires before the socket has taken its request
+/// may still reach the peer, with the reset of its stream behind it.
+///
 /// A peer is free to answer early, late or not at all: a call ends with its answer, with its deadline or with the
 /// connection, whichever comes first. A peer that floods the connection, answers without end or does not speak HTTP/2
 /// loses it at once.
