@@ -313,3 +313,19 @@ fn a_session_is_send() {
     fn is_send<T: Send>() {}
     is_send::<Session>();
 }
+
+#[test]
+fn a_header_that_http2_forbids_fails_its_call_alone() {
+    let mut raw = Raw::new();
+    let bad = request(1).with_header("upgrade", "x").expect("fit for metadata");
+    let deadline = raw.now + Duration::from_secs(1);
+    let failure = raw
+        .session
+        .start(raw.now, CallId(7), &bad, deadline)
+        .expect_err("HTTP/2 has no upgrade");
+    assert!(!failure.is_retryable, "{failure:?}");
+    assert!(raw.session.can_start());
+    let call = raw.call(10);
+    raw.input(&[success(1), success(3)].concat());
+    assert!(raw.log.is_ok(call), "{:?} {:?}", raw.log.ends, raw.log.closed);
+}

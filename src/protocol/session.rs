@@ -159,7 +159,14 @@ impl Protocol for Session {
             .link
             .as_mut()
             .ok_or_else(|| Failure::retryable("the connection is closed"))?;
-        let (response, sending) = link.begin(head).map_err(Failure::retryable)?;
+        let (response, sending) = match link.begin(head) {
+            Ok(stream) => stream,
+            Err(failure) => {
+                // The connection may have turned out to take no further call.
+                self.drive();
+                return Err(failure);
+            }
+        };
         let mut call = Call::new(call, deadline, request.items(), response, sending);
         self.pipe
             .wire()

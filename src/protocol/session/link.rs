@@ -1,5 +1,6 @@
 //! The `h2` side of a connection: how it is set up, polled and let go.
 
+use crate::protocol::Failure;
 use crate::protocol::payload::Payload;
 use crate::protocol::pipe::Pipe;
 use alloc::format;
@@ -71,14 +72,25 @@ impl Link {
     }
 
     /// Opens a stream and sends its head.
+    ///
+    /// # Errors
+    ///
+    /// A fatal failure when HTTP/2 does not allow the head, a retryable one when the connection takes no further stream.
     pub(super) fn begin(
         &mut self,
         head: http::Request<()>,
-    ) -> Result<(ResponseFuture, SendStream<Payload>), String> {
-        let requests = self.requests.as_mut().ok_or("the connection is closing")?;
-        requests
-            .send_request(head, false)
-            .map_err(|error| error.to_string())
+    ) -> Result<(ResponseFuture, SendStream<Payload>), Failure> {
+        let requests = self
+            .requests
+            .as_mut()
+            .ok_or_else(|| Failure::retryable("the connection is closing"))?;
+        requests.send_request(head, false).map_err(|error| {
+            if error.is_io() || error.is_go_away() || error.is_reset() {
+                Failure::retryable(format!("the connection takes no further call: {error}"))
+            } else {
+                Failure::fatal(format!("the request cannot be sent over HTTP/2: {error}"))
+            }
+        })
     }
 
     /// Begins no further call: `h2` says goodbye once the last stream is done.
