@@ -182,6 +182,27 @@ fn a_refused_connection_is_tried_again_with_jitter_until_the_deadline() {
 }
 
 #[test]
+fn an_outage_that_is_over_does_not_lengthen_the_next() {
+    let mut world = World::new(config());
+    world.dial = Dial::Refuse;
+    let id = world.submit(request(1));
+    for _ in 0..3 {
+        world.advance_to_timer();
+    }
+    world.dial = Dial::Accept;
+    let wait = world.advance_to_timer();
+    assert!(wait > ms(400), "the outage was long: {wait:?}");
+    let last = world.ids.len() - 1;
+    world.say(last, Command::ok(0));
+    assert!(world.outcome(id).is_ok());
+    world.fact(Fact::Eof(world.ids[last]));
+    world.dial = Dial::Refuse;
+    world.submit(request(1));
+    let wait = world.advance_to_timer();
+    assert!((ms(100)..=ms(200)).contains(&wait), "{wait:?}");
+}
+
+#[test]
 fn a_deadline_after_connect_failures_names_them() {
     let mut world = World::new(config().with_timeout(ms(1_000)));
     world.dial = Dial::Refuse;

@@ -182,6 +182,28 @@ fn waiting_exports_reconnect_at_the_endpoints_gate() {
 }
 
 #[test]
+fn an_answer_forgives_the_fruitless_connections_before_it() {
+    let mut world = World::new(config());
+    world.takes = false;
+    let id = world.submit(request(1));
+    world.fact(Fact::Eof(world.ids[0]));
+    assert_eq!(world.live_wires(), 1, "the first is forgiven");
+    world.takes = true;
+    world.fact(Fact::Sent(world.ids[1], usize::MAX));
+    world.say(1, Command::ok(0));
+    assert!(world.outcome(id).is_ok());
+    world.fact(Fact::Eof(world.ids[1]));
+    world.takes = false;
+    let id = world.submit(request(1));
+    world.fact(Fact::Eof(world.ids[2]));
+    assert_eq!(
+        world.state(id),
+        Some(ExportState::Sending),
+        "the first after an answer is forgiven too"
+    );
+}
+
+#[test]
 fn connections_that_drain_for_ever_are_bounded() {
     let mut world = World::new(config());
     let mut drained = 0;
