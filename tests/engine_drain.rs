@@ -259,3 +259,67 @@ fn nonsense_from_the_peer_ends_the_connection_alone() {
     world.say(1, Command::ok(0));
     assert!(world.outcome(id).is_ok());
 }
+
+#[test]
+fn calls_that_a_session_forgets_at_its_end_are_judged_by_the_engine() {
+    let mut world = World::new(config().with_header("scripted-mute", "1"));
+    let sent = world.submit(request(1));
+    world.takes = false;
+    let sending = world.submit(request(2));
+    world.takes = true;
+    world.fact(Fact::Eof(world.ids[0]));
+    assert_eq!(world.state(sent), Some(ExportState::Init), "spec 22");
+    assert_eq!(
+        world.state(sending),
+        Some(ExportState::WaitingResponse),
+        "resent at once"
+    );
+    world.advance_to_timer();
+    world.say(1, Command::ok(0));
+    world.say(1, Command::ok(1));
+    assert_eq!(
+        (world.stats().delivered, world.stats().possible_duplicates),
+        (3, 1)
+    );
+}
+
+#[test]
+fn connections_that_write_their_last_bytes_are_bounded() {
+    let mut world = World::new(config().with_header("scripted-lazy", "1"));
+    for wire in 0..20 {
+        world.takes = false;
+        world.submit(request(1));
+        world.say(wire, Command::ok(0));
+        world.say(wire, Command::Die);
+        assert!(world.live_wires() <= 8, "{} connections", world.live_wires());
+    }
+    assert_eq!(world.stats().delivered, 20);
+}
+
+#[test]
+fn a_closed_gate_does_not_keep_exports_from_an_open_connection() {
+    let mut world = World::new(config());
+    let first = world.submit(request(1));
+    world.say(0, Command::Drain(9));
+    world.submit(request(1));
+    world.say(1, Command::Drain(9));
+    world.submit(request(1));
+    world.fact(Fact::Eof(world.ids[0]));
+    world.fact(Fact::Eof(world.ids[1]));
+    assert_eq!(world.state(first), Some(ExportState::Init));
+    let id = world.submit(request(1));
+    assert_eq!(world.state(id), Some(ExportState::WaitingResponse));
+    assert_eq!(world.ids.len(), 3);
+}
+
+#[test]
+fn a_connection_that_nobody_used_may_end_without_consequences() {
+    let mut world = World::new(config().with_header("scripted-limit", "0"));
+    for wire in 0..3 {
+        let id = world.submit(request(1));
+        assert_eq!(world.ids.len(), wire + 1, "it connects at once");
+        world.fact(Fact::Cancel(id));
+        world.fact(Fact::Eof(world.ids[wire]));
+    }
+    assert_eq!(world.stats().connections, 3);
+}

@@ -23,11 +23,12 @@ const CALLS_MAX: u32 = 100;
 /// One connection of the scripted protocol.
 ///
 /// The headers of the configuration stand in for what a real protocol negotiates: `scripted-limit` is the number of
-/// calls at a time before the peer says otherwise, `scripted-lazy` leaves deadlines to the engine, and
-/// `scripted-open` makes opening fail with its value as the reason.
+/// calls at a time before the peer says otherwise, `scripted-lazy` leaves deadlines to the engine, `scripted-mute` ends a
+/// connection without a word about its calls, and `scripted-open` makes opening fail with its value as the reason.
 pub struct Scripted {
     limit: u32,
     is_lazy: bool,
+    is_mute: bool,
     /// Calls by their number on this connection.
     calls: BTreeMap<u16, Call>,
     next: u16,
@@ -221,6 +222,7 @@ impl Protocol for Scripted {
         Ok(Self {
             limit: header("scripted-limit").map_or(CALLS_MAX, |limit| limit.parse().unwrap_or(CALLS_MAX)),
             is_lazy: header("scripted-lazy").is_some(),
+            is_mute: header("scripted-mute").is_some(),
             calls: BTreeMap::new(),
             next: 0,
             held: false,
@@ -433,6 +435,9 @@ impl Scripted {
 
     fn close(&mut self, why: &str) {
         self.state = State::Closed;
+        if self.is_mute {
+            return;
+        }
         for number in self.calls.keys().copied().collect::<Vec<_>>() {
             self.end(number, |sent| gone(sent, Failure::retryable(why)));
         }
