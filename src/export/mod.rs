@@ -8,6 +8,41 @@
 //! One [`Fact`] in, then drain [`Engine::poll_action`] and [`Engine::poll_outcome`] until both return `None`, then wait
 //! for bytes, for the socket to take bytes, or for [`Engine::poll_timeout`] to pass. Every call carries the time, which
 //! never runs backwards.
+//!
+//! ```
+//! use otlp_embed::export::{Action, Engine, Fact};
+//! use otlp_embed::{Config, Request};
+//! # use otlp_embed::testing::{Command, Scripted};
+//! # use otlp_embed::time::Instant;
+//! # fn socket_took(bytes: &[bytes::Bytes]) -> usize { bytes.iter().map(|piece| piece.len()).sum() }
+//! # let signal = otlp_embed::encode::Signal::Traces;
+//! # let request = Request::from_segments(signal, 3, vec![bytes::Bytes::from_static(b"...")]);
+//! # let answer = Command::ok(0).encode();
+//! # let now = Instant::from_millis(1);
+//! # let engine: Engine<Scripted> = Engine::new(Config::new().with_endpoint("http://127.0.0.1:4317"), 7)?;
+//! # let mut engine = engine;
+//! let id = engine.submit(now, request);
+//! let mut connection = None;
+//! while let Some(action) = engine.poll_action() {
+//!     match action {
+//!         // Open a socket to the target; this one opens at once.
+//!         Action::Connect(conn, _target) => {
+//!             connection = Some(conn);
+//!             engine.handle(now, Fact::Connected(conn));
+//!         }
+//!         // Write the bytes, and tell how many the socket took.
+//!         Action::Transmit(conn, bytes) => engine.handle(now, Fact::Sent(conn, socket_took(&bytes))),
+//!         // Resolve a name, close a socket.
+//!         _ => {}
+//!     }
+//! }
+//! // The socket delivers the collector's answer.
+//! engine.handle(now, Fact::Input(connection.expect("a connection"), &answer));
+//! let (settled, outcome) = engine.poll_outcome().expect("a verdict");
+//! assert_eq!(settled, id);
+//! assert_eq!(outcome?.delivered(), 3);
+//! # Ok::<(), otlp_embed::Error>(())
+//! ```
 
 #[cfg(feature = "std")]
 mod channel;

@@ -10,7 +10,7 @@ mod connections;
 mod dial;
 mod timers;
 
-use super::machine::{ExportState, Machine};
+use super::machine::{ExportState, Machine, Verdict};
 use super::{Action, ExportId, Fact};
 use crate::config::{Config, Settings};
 use crate::encode::Request;
@@ -112,22 +112,8 @@ impl<P: Protocol> Engine<P> {
         let refusal = self.refusal(&request);
         let mut machine = Machine::new(request, self.now, timeout);
         self.account_submitted(&machine);
-        match refusal {
-            Some((error, reason)) => {
-                let counts = ItemCounts {
-                    dropped: machine.items(),
-                    ..ItemCounts::default()
-                };
-                machine.refuse(Err(error.with_counts(counts).with_drop_reason(reason)));
-            }
-            None if machine.items() == 0 => {
-                machine.refuse(Ok(Outcome {
-                    counts: ItemCounts::default(),
-                    message: None,
-                    attempts: 0,
-                }));
-            }
-            None => {}
+        if let Some(verdict) = decided(refusal, machine.items()) {
+            machine.refuse(verdict);
         }
         let is_settled = machine.state() == ExportState::Done;
         self.deadlines.insert((machine.deadline(), id));
@@ -288,5 +274,23 @@ impl<P: Protocol> Engine<P> {
             self.deadlines.len(),
             "an export without a verdict has a deadline"
         );
+    }
+}
+
+/// The verdict of an export that needs no attempt: it was refused, or has nothing to send.
+fn decided(refusal: Option<(Error, DropReason)>, items: u64) -> Option<Verdict> {
+    let mut counts = ItemCounts::default();
+    match refusal {
+        Some((error, _)) if items == 0 => Some(Err(error)),
+        Some((error, reason)) => {
+            counts.dropped = items;
+            Some(Err(error.with_counts(counts).with_drop_reason(reason)))
+        }
+        None if items == 0 => Some(Ok(Outcome {
+            counts,
+            message: None,
+            attempts: 0,
+        })),
+        None => None,
     }
 }
