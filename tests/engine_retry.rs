@@ -143,12 +143,65 @@ fn a_deadline_without_an_answer_makes_items_unknown() {
                 .contains("no verdict within 10 s after 1 attempt"),
             "{error}"
         );
-        // The stream is reset and the next export works.
+        // The collector said nothing at all: the next export gets a connection that is alive.
+        assert!(world.wires[0].is_closed, "spec 49: a dead connection is replaced");
         let id = world.submit(request(1));
-        world.say(0, Command::ok(1));
+        world.say(1, Command::ok(0));
         assert!(world.outcome(id).is_ok(), "spec 49");
-        assert_eq!(world.stats().connections, 1);
+        assert_eq!(world.stats().connections, 2);
     }
+}
+
+#[test]
+fn a_connection_that_is_alive_survives_a_deadline() {
+    for lazy in [false, true] {
+        let config = if lazy {
+            config().with_header("scripted-lazy", "1")
+        } else {
+            config()
+        };
+        let mut world = World::new(config);
+        world.submit(request(1));
+        world.advance(ms(6_000));
+        world.say(0, Command::Limit(50));
+        world.advance(ms(4_000));
+        assert_eq!(world.stats().unknown, 1);
+        // The stream is reset and the next export works.
+        let id = world.submit(request(1).with_timeout(ms(100)));
+        world.advance(ms(100));
+        assert!(world.error(id).is_timeout());
+        let id = world.submit(request(1));
+        world.say(0, Command::ok(2));
+        assert!(world.outcome(id).is_ok(), "spec 49");
+        assert_eq!(world.stats().connections, 1, "a short silence proves nothing");
+    }
+}
+
+#[test]
+fn short_deadlines_find_a_dead_connection_too() {
+    let mut world = World::new(config());
+    for _ in 0..60 {
+        world.submit(request(1).with_timeout(ms(100)));
+        world.advance(ms(100));
+    }
+    assert_eq!(world.stats().connections, 2, "replaced after 5 s of silence");
+}
+
+#[test]
+fn a_suspect_connection_finishes_its_calls() {
+    let mut world = World::new(config());
+    world.submit(request(1));
+    world.advance(ms(5_000));
+    let young = world.submit(request(2));
+    world.advance(ms(5_000));
+    assert_eq!(world.stats().unknown, 1);
+    assert!(!world.wires[0].is_closed);
+    let next = world.submit(request(4));
+    assert_eq!(world.frames(1).len(), 1, "spec 49");
+    world.say(0, Command::ok(1));
+    world.say(1, Command::ok(0));
+    assert!(world.outcome(young).is_ok() && world.outcome(next).is_ok());
+    assert!(world.wires[0].is_closed && !world.wires[1].is_closed);
 }
 
 #[test]

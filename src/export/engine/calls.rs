@@ -49,8 +49,7 @@ impl<P: Protocol> Engine<P> {
                 continue;
             };
             let started = open.session.start(self.now, call, request, deadline);
-            open.is_dirty = true;
-            open.is_used = true;
+            open.handle_start(self.now);
             if started.is_ok() {
                 open.calls.insert(call, id);
             }

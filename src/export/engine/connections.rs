@@ -52,9 +52,13 @@ pub(super) struct Open<P> {
     /// It was able to take a call once: its handshake is done.
     is_ready: bool,
     /// A call was started on it.
-    pub(super) is_used: bool,
+    is_used: bool,
     /// The peer answered a call.
     is_answered: bool,
+    /// When the first call was started after the peer's last byte.
+    silent_since: Option<Instant>,
+    /// A call expired in a long silence: the connection may be dead, and takes no further call.
+    is_suspect: bool,
     over: Option<Over>,
 }
 
@@ -69,7 +73,7 @@ impl<P: Protocol> Conn<P> {
     /// Whether a call can be started on it now.
     pub(super) fn can_start(&self) -> bool {
         match &self.phase {
-            Phase::Open(open) => open.over.is_none() && open.session.can_start(),
+            Phase::Open(open) => !open.is_suspect && open.over.is_none() && open.session.can_start(),
             _ => false,
         }
     }
@@ -78,7 +82,7 @@ impl<P: Protocol> Conn<P> {
     pub(super) fn is_usable(&self) -> bool {
         match &self.phase {
             Phase::Resolving { .. } | Phase::Connecting(_) => true,
-            Phase::Open(open) => open.over.is_none() && !open.session.is_draining(),
+            Phase::Open(open) => open.over.is_none() && !open.is_ending(),
             Phase::Closing { .. } => false,
         }
     }
@@ -89,7 +93,7 @@ impl<P: Protocol> Conn<P> {
     }
 
     fn is_draining(&self) -> bool {
-        matches!(&self.phase, Phase::Open(open) if open.over.is_none() && open.session.is_draining())
+        matches!(&self.phase, Phase::Open(open) if open.over.is_none() && open.is_ending())
     }
 
     fn is_closing(&self) -> bool {
@@ -98,6 +102,20 @@ impl<P: Protocol> Conn<P> {
 
     fn is_over(&self) -> bool {
         matches!(&self.phase, Phase::Open(open) if open.over.is_some())
+    }
+}
+
+impl<P: Protocol> Open<P> {
+    /// Notes that a call is started.
+    pub(super) fn handle_start(&mut self, now: Instant) {
+        self.is_dirty = true;
+        self.is_used = true;
+        self.silent_since.get_or_insert(now);
+    }
+
+    /// Whether it only finishes the calls that it has.
+    fn is_ending(&self) -> bool {
+        self.is_suspect || self.session.is_draining()
     }
 }
 
@@ -120,6 +138,8 @@ impl<P: Protocol> Engine<P> {
                     is_ready: false,
                     is_used: false,
                     is_answered: false,
+                    silent_since: None,
+                    is_suspect: false,
                     over: None,
                 }));
             }
@@ -136,6 +156,9 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn handle_input(&mut self, id: ConnId, bytes: &[u8]) {
         let now = self.now;
         if let Some(open) = self.open_mut(id) {
+            if !bytes.is_empty() {
+                open.silent_since = None;
+            }
             open.session.handle_input(now, bytes);
             open.is_dirty = true;
         }
@@ -231,9 +254,16 @@ impl<P: Protocol> Engine<P> {
                 let Some(id) = open.calls.remove(&call) else {
                     return;
                 };
-                if matches!(end, CallEnd::Answered(_)) {
-                    open.is_answered = true;
-                    self.dialer.handle_answered();
+                match end {
+                    CallEnd::Answered(_) => {
+                        open.is_answered = true;
+                        self.dialer.handle_answered();
+                    }
+                    CallEnd::Expired { .. } => {
+                        let conn = self.conns[at].id;
+                        self.suspect(conn);
+                    }
+                    CallEnd::Unprocessed(_) | CallEnd::Unanswered(_) => {}
                 }
                 self.end_attempt(id, AttemptEnd::Call(end));
             }
@@ -242,6 +272,15 @@ impl<P: Protocol> Engine<P> {
             Event::Closed(why) => {
                 open.over.get_or_insert(Over { why, can_write: true });
             }
+        }
+    }
+
+    /// A call expired on a connection. When the peer was silent for longer than a connection may take to open, it may be
+    /// gone without a trace: further calls go to a new connection, and this one ends with its calls.
+    pub(super) fn suspect(&mut self, id: ConnId) {
+        let (now, patience) = (self.now, self.settings.connect_timeout);
+        if let Some(open) = self.open_mut(id) {
+            open.is_suspect |= open.silent_since.is_some_and(|since| now - since >= patience);
         }
     }
 
@@ -267,7 +306,9 @@ impl<P: Protocol> Engine<P> {
             let Phase::Open(open) = &mut self.conns[at].phase else {
                 continue;
             };
-            let why = if open.calls.is_empty() {
+            let why = if open.calls.is_empty() && open.is_suspect {
+                "the collector said nothing for too long"
+            } else if open.calls.is_empty() {
                 "the connection drained"
             } else if draining > DRAINING_MAX {
                 draining -= 1;

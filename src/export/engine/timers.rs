@@ -79,6 +79,9 @@ impl<P: Protocol> Engine<P> {
             let pending = self.pending();
             if let Some(machine) = self.exports.get_mut(&id) {
                 machine.explain(pending);
+                if let Some((conn, _)) = machine.call() {
+                    self.suspect(conn);
+                }
             }
             self.abandon(id, Machine::expire);
         }

@@ -326,7 +326,7 @@ impl Model {
                 is_retryable: arg & 16 != 0,
             },
             (11, _) => Command::Limit(u32::from(input.byte() % 4)),
-            (12, _) if draining < 7 => Command::Drain(u16::from(input.byte() % 8)),
+            (12, _) if draining < 5 => Command::Drain(u16::from(input.byte() % 8)),
             (13, _) => Command::Die,
             (14, _) => Command::Hold,
             _ => Command::Go,
