@@ -377,3 +377,15 @@ fn a_handshake_that_fails_counts_as_an_attempt_of_all_that_wait() {
     world.say(1, Command::ok(0));
     assert_eq!(world.outcome(id).expect("success").attempts(), 2);
 }
+
+#[test]
+fn a_connection_that_opens_too_late_does_not_send_what_is_over() {
+    let mut world = manual(config());
+    let over = world.submit(request(1).with_timeout(ms(100)));
+    let young = world.submit(request(2));
+    world.now = world.now + ms(100);
+    world.fact(Fact::Connected(world.ids[0]));
+    assert_eq!(world.error(over).counts().dropped, 1);
+    assert_eq!(world.state(young), Some(ExportState::WaitingResponse));
+    assert_eq!(world.frames(0).len(), 1);
+}

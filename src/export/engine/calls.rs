@@ -45,7 +45,8 @@ impl<P: Protocol> Engine<P> {
                 continue;
             };
             let deadline = machine.deadline();
-            let Some(request) = machine.request() else {
+            // One whose time is over is about to be settled, and is not sent any more.
+            let Some(request) = machine.request().filter(|_| deadline > self.now) else {
                 continue;
             };
             let started = open.session.start(self.now, call, request, deadline);

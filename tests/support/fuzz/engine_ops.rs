@@ -521,6 +521,7 @@ impl Model {
                     let export = &mut self.exports[serial];
                     assert_eq!(export.live, None, "a request is under way twice");
                     assert!(!export.is_settled, "a settled request is sent");
+                    assert!(self.now < export.deadline, "a request is sent after its deadline");
                     assert!(
                         self.now >= export.not_before,
                         "a request is sent before its backoff"
