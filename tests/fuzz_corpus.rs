@@ -11,7 +11,11 @@ use support::fuzz;
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target there is; a corpus without one fails the test.
-const TARGETS: &[Target] = &[("encode_roundtrip", fuzz::encode_roundtrip::run)];
+const TARGETS: &[Target] = &[
+    ("encode_roundtrip", fuzz::encode_roundtrip::run),
+    ("engine_ops", fuzz::engine_ops::run),
+    ("session_bytes", fuzz::session_bytes::run),
+];
 
 fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)

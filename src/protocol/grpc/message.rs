@@ -1,6 +1,7 @@
 //! The message of an answer: its framing and what it says about a partial success.
 
 use super::super::payload::PREFIX_LEN;
+use crate::pb::collector::ExportTraceServiceResponse;
 use alloc::string::String;
 use alloc::vec::Vec;
 use prost::Message;
@@ -58,29 +59,14 @@ impl MessageReader {
     }
 }
 
-/// `ExportTraceServiceResponse` and its siblings for other signals, which have the same fields.
-#[derive(Clone, PartialEq, Message)]
-struct ExportResponse {
-    #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
-    #[prost(int64, tag = "1")]
-    rejected: i64,
-    #[prost(string, tag = "2")]
-    error_message: String,
-}
-
 /// Items refused and the collector's words. An answer that cannot be read refuses nothing: it was a success.
 pub(super) fn partial_success(message: &[u8]) -> (u64, String) {
-    let partial = ExportResponse::decode(message)
+    let partial = ExportTraceServiceResponse::decode(message)
         .ok()
         .and_then(|response| response.partial_success)
         .unwrap_or_default();
     (
-        u64::try_from(partial.rejected).unwrap_or(0),
+        u64::try_from(partial.rejected_spans).unwrap_or(0),
         partial.error_message,
     )
 }
@@ -88,6 +74,7 @@ pub(super) fn partial_success(message: &[u8]) -> (u64, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pb::collector::ExportTracePartialSuccess;
 
     #[test]
     fn a_message_survives_any_cut() {
@@ -112,9 +99,9 @@ mod tests {
 
     #[test]
     fn a_partial_success_is_read_leniently() {
-        let encoded = ExportResponse {
-            partial_success: Some(PartialSuccess {
-                rejected: 3,
+        let encoded = ExportTraceServiceResponse {
+            partial_success: Some(ExportTracePartialSuccess {
+                rejected_spans: 3,
                 error_message: "too old".into(),
             }),
         }

@@ -1,6 +1,7 @@
 //! Statuses: of gRPC, of HTTP, of a reset stream, and the throttling that comes with them.
 
 use crate::code::Code;
+use crate::pb::rpc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use base64::Engine;
@@ -93,55 +94,23 @@ fn decode_message(bytes: &[u8]) -> String {
     bounded(&percent_encoding::percent_decode(bytes).decode_utf8_lossy())
 }
 
-/// `google.rpc.Status`.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.RetryInfo`.
-#[derive(Clone, PartialEq, Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<ProtoDuration>,
-}
-
-/// `google.protobuf.Duration`.
-#[derive(Clone, PartialEq, Message)]
-struct ProtoDuration {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
-}
-
 /// The wait that the first readable `RetryInfo` asks for. A negative or missing delay is no wait, yet it tells that the
 /// peer expects the request again.
 fn retry_after(details: &[u8]) -> Option<Duration> {
     let decoded = LENIENT.decode(details.trim_ascii()).ok()?;
-    let status = RpcStatus::decode(&*decoded).ok()?;
+    let status = rpc::Status::decode(&*decoded).ok()?;
     status
         .details
         .iter()
         .filter(|any| any.type_url.rsplit('/').next() == Some("google.rpc.RetryInfo"))
-        .find_map(|any| RetryInfo::decode(&*any.value).ok())
+        .find_map(|any| rpc::RetryInfo::decode(&*any.value).ok())
         .map(|info| {
             info.retry_delay
                 .map_or(Duration::ZERO, |delay| to_duration(&delay))
         })
 }
 
-fn to_duration(delay: &ProtoDuration) -> Duration {
+fn to_duration(delay: &rpc::Duration) -> Duration {
     let nanos = i128::from(delay.seconds) * 1_000_000_000 + i128::from(delay.nanos);
     let nanos = u128::try_from(nanos).unwrap_or(0);
     let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
@@ -163,20 +132,24 @@ mod tests {
     use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
     fn details(delays: &[Option<(i64, i32)>]) -> Vec<u8> {
-        let mut details = vec![Any {
+        let mut details = vec![rpc::Any {
             type_url: "type.googleapis.com/google.rpc.DebugInfo".into(),
             value: vec![0xff],
         }];
         details.extend(delays.iter().map(|delay| {
-            Any {
+            rpc::Any {
                 type_url: "type.googleapis.com/google.rpc.RetryInfo".into(),
-                value: RetryInfo {
-                    retry_delay: delay.map(|(seconds, nanos)| ProtoDuration { seconds, nanos }),
+                value: rpc::RetryInfo {
+                    retry_delay: delay.map(|(seconds, nanos)| rpc::Duration { seconds, nanos }),
                 }
                 .encode_to_vec(),
             }
         }));
-        RpcStatus { details }.encode_to_vec()
+        rpc::Status {
+            details,
+            ..rpc::Status::default()
+        }
+        .encode_to_vec()
     }
 
     #[test]

@@ -1,3 +1,5 @@
 //! Bodies of the fuzz targets: `fuzz/` runs them on new input, `tests/fuzz_corpus.rs` on the corpus.
 
 pub mod encode_roundtrip;
+pub mod engine_ops;
+pub mod session_bytes;
