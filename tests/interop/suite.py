@@ -240,6 +240,11 @@ def must(condition, words):
         raise Failed(words)
 
 
+def told(verdicts):
+    """Verdicts, as many as a line can take."""
+    return f"{len(verdicts)} batch(es) failed: {str(verdicts)[:400]}"
+
+
 def check_arrival(server, manifest, record, sent, requests):
     """Every span of every accepted batch once, unchanged, nothing else; direct servers saw no request twice."""
     must(len(manifest.spans) == sent, f"the driver lists {len(manifest.spans)} spans and not {sent}")
@@ -254,7 +259,7 @@ def load(run, server):
     """20 batches of 500 spans from 4 callers on one exporter, then one batch of 5 MB."""
     sizes = ["--callers", "4", "--batches", "20", "--spans", "500", "--big-bytes", str(BIG_BYTES)]
     manifest, record = run(Answers(), sizes)
-    must(not manifest.failed(), f"failed: {manifest.failed()[:3]}")
+    must(not manifest.failed(), told(manifest.failed()))
     big = [span for batch, span in manifest.spans.values() if batch == 20]
     must(len(manifest.spans) == 20 * 500 + len(big), f"the driver lists {len(manifest.spans)} spans")
     text = sum(len(value.get("string", "")) for span in big for _, value in span["attributes"])
@@ -267,7 +272,7 @@ def load(run, server):
 def retry(run, server):
     """The first 3 requests are answered UNAVAILABLE (spec 15): all is delivered once, with retries."""
     manifest, record = run(Answers(fail_first=3), ["--callers", "4", "--batches", "8", "--spans", "50"])
-    must(not manifest.failed(), f"failed: {manifest.failed()[:3]}")
+    must(not manifest.failed(), told(manifest.failed()))
     check_arrival(server, manifest, record, 400, 8)
     attempts = manifest.total("attempts")
     must(attempts == 8 + 3, f"{attempts} attempts and not 11")
@@ -277,7 +282,7 @@ def retry(run, server):
 def partial(run, server):
     """Every answer is a partial success (spec 12): reported and never sent again."""
     manifest, record = run(Answers(partial_success=3), ["--callers", "4", "--batches", "8", "--spans", "50"])
-    must(not manifest.failed(), f"failed: {manifest.failed()[:3]}")
+    must(not manifest.failed(), told(manifest.failed()))
     check_arrival(server, manifest, record, 400, 8)
     found = (manifest.total("rejected"), manifest.total("delivered"), manifest.total("attempts"))
     must(found == (24, 376, 8), f"(rejected, delivered, attempts) is {found} and not (24, 376, 8)")
@@ -289,7 +294,7 @@ def oversize(run, server):
     sizes = ["--callers", "4", "--batches", "4", "--spans", "50", "--big-bytes", str(BIG_BYTES)]
     manifest, record = run(Answers(message_bytes_max=4 << 20), sizes)
     failed = manifest.failed()
-    must([verdict["batch"] for verdict in failed] == [4], f"the failed batches are {failed}")
+    must([verdict["batch"] for verdict in failed] == [4], told(failed))
     status = failed[0].get("grpc_status")
     must(status == RESOURCE_EXHAUSTED, f"the status is {status} and not {RESOURCE_EXHAUSTED}")
     check_arrival(server, manifest, record, len(manifest.spans), 4)

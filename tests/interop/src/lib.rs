@@ -1,1 +1,0 @@
-//! otlp-embed against collectors that nobody here wrote.
