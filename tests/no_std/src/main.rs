@@ -11,8 +11,10 @@ use core::panic::PanicInfo;
 use core::time::Duration;
 use libc_alloc::LibcAlloc;
 use otlp_embed::endpoint::Endpoint;
+use otlp_embed::export::{Action, Engine, Fact};
+use otlp_embed::protocol;
 use otlp_embed::time::Instant;
-use otlp_embed::{Code, Config, policy};
+use otlp_embed::{Code, Config, DropReason, Request, Resource, TraceBatch, policy};
 
 #[global_allocator]
 static ALLOCATOR: LibcAlloc = LibcAlloc;
@@ -47,11 +49,42 @@ extern "C" fn main(_arguments: c_int, _vector: *const *const c_char) -> c_int {
         format!("{:?}", Config::new().with_header("authorization", "secret"))
             .find("secret")
             .is_none(),
-        Instant::from_millis(1_500) - Instant::ZERO == Duration::from_millis(1_500),
         policy::is_retryable(Code::UNAVAILABLE, false) && !policy::is_retryable(Code::INTERNAL, false),
+        request().items() == 2 && request().encoded_len() > 100,
+        keeps_its_deadline(),
     ];
     checks
         .iter()
         .position(|passed| !passed)
         .map_or(0, |at| at as c_int + 1)
+}
+
+fn request() -> Request {
+    let resource = Resource::builder().attr("service.name", "device").build();
+    let mut batch = TraceBatch::new(&resource);
+    batch.scope("no-std", "1.0");
+    for id in 1..=2 {
+        batch
+            .span([id; 16], [id; 8], "measure")
+            .attr("celsius", 21.5)
+            .times(1..2)
+            .end();
+    }
+    batch.finish()
+}
+
+/// The engine asks for the name, gets no answer, and gives its verdict on time, exact about every item.
+fn keeps_its_deadline() -> bool {
+    let config = Config::new().with_timeout(Duration::from_secs(3));
+    let Ok(mut engine) = Engine::<protocol::Default>::new(config, 1) else {
+        return false;
+    };
+    let export = engine.submit(Instant::ZERO, request());
+    let asks = matches!(engine.poll_action(), Some(Action::Resolve(_, name)) if &*name.host == "localhost");
+    let in_time = engine.poll_timeout() == Some(Instant::from_millis(3_000));
+    engine.handle(Instant::from_millis(3_000), Fact::Timeout);
+    let told = engine.poll_outcome().is_some_and(|(id, verdict)| {
+        id == export && verdict.is_err_and(|error| error.drop_reason() == Some(DropReason::Deadline))
+    });
+    asks && in_time && told && engine.stats().is_conserved() && engine.stats().dropped_total() == 2
 }
