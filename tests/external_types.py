@@ -53,15 +53,21 @@ class Api:
         """Walks the head of an implementation; gives the items within that a foreign trait prescribes."""
         if inner["is_synthetic"] or inner["blanket_impl"] is not None:
             return inner["items"]
+        trait = inner["trait"]
+        # Its bounds are written by pin-project-lite and name private types of the macro, which nobody can use.
+        if trait is not None and self.is_unpin(trait):
+            return inner["items"]
         self.walk_signature(inner["for"])
         self.walk_signature(inner["generics"])
-        trait = inner["trait"]
         if trait is None:
             return []
         self.add("implements", trait["id"], trait["path"])
         self.walk_signature(trait["args"])
         is_local = str(trait["id"]) in self.index and self.index[str(trait["id"])]["crate_id"] == 0
         return [] if is_local else inner["items"]
+
+    def is_unpin(self, trait):
+        return self.paths.get(str(trait["id"]), {}).get("path") == ["core", "marker", "Unpin"]
 
     def walk_signature(self, node):
         """Adds every path within: rustdoc writes each as an object of `path`, `id` and `args`."""
