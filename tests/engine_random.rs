@@ -1,6 +1,7 @@
 //! Random facts against a reference model.
 
 #[path = "support/fuzz/engine_ops.rs"]
+#[allow(dead_code, reason = "the entry of the fuzzer")]
 mod engine_ops;
 
 use otlp_embed::{DropReason, Stats};

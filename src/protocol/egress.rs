@@ -170,6 +170,11 @@ impl Egress {
         }
     }
 
+    /// Whether the end of the request on `stream` waits for the socket.
+    pub(super) fn is_whole(&self, stream: u32) -> bool {
+        self.ends.iter().any(|&(_, known)| known == stream)
+    }
+
     fn begin_frame(&mut self, bytes: &[u8; HEAD_LEN]) -> Result<(), Misframed> {
         let head = Head::parse(bytes);
         self.copy(bytes);

@@ -75,8 +75,9 @@ pub trait Protocol: Sized + sealed::Sealed {
         deadline: Instant,
     ) -> Result<(), Failure>;
 
-    /// Ends a call from this side: its stream is reset, no event follows. A call that is not known is ignored.
-    fn cancel(&mut self, now: Instant, call: CallId);
+    /// Ends a call from this side: its stream is reset, no event follows. Whether its whole request may still reach the
+    /// peer: what was handed out for the socket cannot be called back. `false` for a call that is not known.
+    fn cancel(&mut self, now: Instant, call: CallId) -> bool;
 
     /// Takes bytes that the socket delivered.
     fn handle_input(&mut self, now: Instant, bytes: &[u8]);
@@ -124,9 +125,10 @@ pub enum CallEnd {
     Unprocessed(Failure),
     /// The socket took the whole request and no answer came that could be read.
     Unanswered(Failure),
-    /// The call's deadline passed; `sent` tells whether the socket had taken the whole request.
+    /// The call's deadline passed.
     Expired {
-        /// Whether the socket had taken the whole request.
+        /// Whether the whole request was taken by the socket or may still be: what was handed out for it cannot be called
+        /// back.
         sent: bool,
     },
 }

@@ -31,7 +31,7 @@ impl Protocol for Never {
         match *self {}
     }
 
-    fn cancel(&mut self, _: Instant, _: CallId) {
+    fn cancel(&mut self, _: Instant, _: CallId) -> bool {
         match *self {}
     }
 

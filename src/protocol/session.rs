@@ -47,8 +47,8 @@ const NEWS_MAX: usize = 256;
 /// and until the peer has sent its SETTINGS that is room for one. The bytes of a request go to the socket as slices of
 /// the request itself, and at most about a MiB of them is handed out before the socket takes some.
 ///
-/// What was handed out cannot be called back: a call that is cancelled or expires before the socket has taken its request
-/// may still reach the peer, with the reset of its stream behind it.
+/// What was handed out cannot be called back: a call that is cancelled or expires before the socket has taken all of its
+/// request may still reach the peer, with the reset of its stream behind it, and says so.
 ///
 /// A peer is free to answer early, late or not at all: a call ends with its answer, with its deadline or with the
 /// connection, whichever comes first. A peer that floods the connection, answers without end or does not speak HTTP/2
@@ -184,12 +184,15 @@ impl Protocol for Session {
         Ok(())
     }
 
-    fn cancel(&mut self, _now: Instant, call: CallId) {
+    fn cancel(&mut self, _now: Instant, call: CallId) -> bool {
         let _guard = quiet(self.is_quiet);
-        if let Some(at) = self.calls.iter().position(|known| known.id == call) {
-            self.forget(at);
-            self.drive();
-        }
+        let Some(at) = self.calls.iter().position(|known| known.id == call) else {
+            return false;
+        };
+        let may_arrive = self.may_arrive(at);
+        self.forget(at);
+        self.drive();
+        may_arrive
     }
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
@@ -284,8 +287,8 @@ impl Protocol for Session {
         let mut is_any = false;
         while let Some(at) = self.calls.iter().position(|call| call.deadline <= now) {
             is_any = true;
+            let sent = self.may_arrive(at);
             if let Some(call) = self.forget(at) {
-                let sent = call.is_sent;
                 self.events
                     .push_back(Event::Ended(call.id, CallEnd::Expired { sent }));
             }
@@ -410,6 +413,12 @@ impl Session {
         self.budget.refill_call();
         self.pipe.wire().egress.abandon(call.stream);
         self.events.push_back(Event::Ended(call.id, end));
+    }
+
+    /// Whether the whole request of a call went out, or lies where nobody can take it back.
+    fn may_arrive(&self, at: usize) -> bool {
+        let call = self.calls.get(at);
+        call.is_some_and(|call| call.is_sent || self.pipe.wire().egress.is_whole(call.stream))
     }
 
     /// Resets the stream of a call that nobody waits for any more.

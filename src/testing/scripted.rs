@@ -275,12 +275,16 @@ impl Protocol for Scripted {
         Ok(())
     }
 
-    fn cancel(&mut self, _: Instant, call: CallId) {
+    /// The peer of this protocol forgets a request whose cancel it reads right behind it: only one that the socket has
+    /// taken may arrive.
+    fn cancel(&mut self, _: Instant, call: CallId) -> bool {
         let number = self.calls.iter().find(|(_, known)| known.id == call);
-        if let Some((&number, _)) = number {
-            self.calls.remove(&number);
-            self.transmit(vec![Frame::Cancel(number).encode()]);
-        }
+        let Some((&number, _)) = number else {
+            return false;
+        };
+        let is_sent = self.calls.remove(&number).is_some_and(|call| call.is_sent);
+        self.transmit(vec![Frame::Cancel(number).encode()]);
+        is_sent
     }
 
     fn handle_input(&mut self, _: Instant, bytes: &[u8]) {

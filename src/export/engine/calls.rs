@@ -125,20 +125,25 @@ impl<P: Protocol> Engine<P> {
             self.gates.remove(&(gate, id));
         }
         self.waiting.remove(&id);
-        let call = machine.call();
-        end(machine, &self.settings.endpoint_name);
-        if let Some((conn, call)) = call {
-            self.cancel_call(conn, call);
+        if let Some((conn, call)) = machine.call() {
+            if self.cancel_call(conn, call) {
+                self.handle_request_sent(id);
+            }
+        }
+        if let Some(machine) = self.exports.get_mut(&id) {
+            end(machine, &self.settings.endpoint_name);
         }
         self.settle(id);
     }
 
-    fn cancel_call(&mut self, conn: ConnId, call: CallId) {
+    /// Whether the call's request may still reach the collector.
+    fn cancel_call(&mut self, conn: ConnId, call: CallId) -> bool {
         let now = self.now;
-        if let Some(open) = self.open_mut(conn) {
-            open.calls.remove(&call);
-            open.session.cancel(now, call);
-            open.is_dirty = true;
-        }
+        let Some(open) = self.open_mut(conn) else {
+            return false;
+        };
+        open.calls.remove(&call);
+        open.is_dirty = true;
+        open.session.cancel(now, call)
     }
 }

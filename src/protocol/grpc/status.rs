@@ -3,7 +3,6 @@
 use crate::code::Code;
 use crate::pb::rpc;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -129,6 +128,7 @@ pub(super) fn describe_http(status: StatusCode) -> String {
 mod tests {
     use super::*;
     use alloc::vec;
+    use alloc::vec::Vec;
     use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
     fn details(delays: &[Option<(i64, i32)>]) -> Vec<u8> {
