@@ -423,3 +423,20 @@ fn headers_and_timeouts_belong_to_one_clone() {
             .is_misuse()
     );
 }
+
+#[test]
+fn batches_and_requests_move_between_threads() {
+    fn send<T: Send>(value: T) -> T {
+        value
+    }
+    fn share<T: Sync>(_: &T) {}
+    let mut batch = send(batch());
+    batch.span(TRACE, SPAN, "here").end();
+    let request = send(batch.finish());
+    share(&request);
+    let there = request.clone();
+    let message_there = std::thread::spawn(move || message(&there))
+        .join()
+        .expect("no panic");
+    assert_eq!(message_there, message(&request));
+}

@@ -11,9 +11,11 @@ mod pinned;
 mod pool;
 mod request;
 mod resource;
+mod segments;
 mod shared;
 mod sink;
 mod span;
+mod state;
 mod value;
 mod wire;
 

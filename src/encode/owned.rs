@@ -2,10 +2,11 @@
 
 use super::batch::{
     REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_RESOURCE, RESOURCE_SPANS_SCHEMA_URL, RESOURCE_SPANS_SCOPE_SPANS,
-    SCOPE_ATTRIBUTES, SCOPE_DROPPED_ATTRIBUTES, SCOPE_SPANS_SCHEMA_URL, SCOPE_SPANS_SCOPE, Segments,
+    SCOPE_ATTRIBUTES, SCOPE_DROPPED_ATTRIBUTES, SCOPE_SPANS_SCHEMA_URL, SCOPE_SPANS_SCOPE,
 };
 use super::pinned::{self, Lender};
 use super::request::{Request, Signal};
+use super::segments::Segments;
 use super::shared::SHARED_BYTES_MIN;
 use super::sink::Sink;
 use super::span::{self as keys, fixed32_field, fixed64_field, varint_field};

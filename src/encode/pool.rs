@@ -1,6 +1,6 @@
 //! Chunks of memory that requests are written into, and the pool that takes them back.
 
-use super::batch::State;
+use super::state::State;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;

@@ -319,6 +319,12 @@ impl Sink {
         }
     }
 
+    /// Keeps room for so many entries in its lists, and frees the rest.
+    pub(crate) fn shrink_lists(&mut self, entries: usize) {
+        self.pieces.shrink_to(entries);
+        self.full.shrink_to(entries);
+    }
+
     #[cold]
     #[inline(never)]
     fn rotate(&mut self, len: usize) {

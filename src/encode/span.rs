@@ -1,8 +1,8 @@
 //! Writers of spans, events and links.
 
-use super::batch::State;
 use super::shared::IntoShared;
 use super::sink::{Frame, Sink};
+use super::state::State;
 use super::value::{IntoValue, Place, ValueWriter, text_field};
 use super::wire::{BYTES, FIXED32, FIXED64, VARINT, key};
 use crate::error::Error;

@@ -51,3 +51,37 @@ pub struct Duration {
     #[prost(int32, tag = "2")]
     pub nanos: i32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use prost::Message;
+
+    /// Written down by hand from `google/rpc/status.proto`, `google/rpc/error_details.proto` and the well-known types.
+    #[test]
+    fn a_status_with_retry_info_has_the_bytes_of_its_definition() {
+        let retry = RetryInfo {
+            retry_delay: Some(Duration {
+                seconds: 2,
+                nanos: 500_000_000,
+            }),
+        };
+        let value = retry.encode_to_vec();
+        assert_eq!(value, b"\x0a\x08\x08\x02\x10\x80\xca\xb5\xee\x01");
+        let any = Any {
+            type_url: RetryInfo::TYPE_URL.into(),
+            value,
+        };
+        let status = Status {
+            code: 8,
+            message: "slow".into(),
+            details: vec![any],
+        };
+        let mut expected = b"\x08\x08\x12\x04slow\x1a\x36\x0a\x28".to_vec();
+        expected.extend_from_slice(b"type.googleapis.com/google.rpc.RetryInfo");
+        expected.extend_from_slice(b"\x12\x0a\x0a\x08\x08\x02\x10\x80\xca\xb5\xee\x01");
+        assert_eq!(status.encode_to_vec(), expected);
+        assert_eq!(Status::decode(&*expected).expect("valid protobuf"), status);
+    }
+}

@@ -49,7 +49,7 @@ fn owned_spans_are_as_prost_encodes_them(spans: &[ResourceSpans]) {
 
 fn written_spans_are_as_prost_encodes_them(batch: &mut TraceBatch, spans: &[ResourceSpans]) {
     let (grouped, refused) = grouped(spans);
-    write_all(batch, spans, |writer, span| write_in_order(writer, span));
+    write_all(batch, spans, write_in_order);
     assert_eq!(batch.refused(), refused);
     assert_eq!(batch.len() as u64, items(&grouped));
     let request = batch.finish();
