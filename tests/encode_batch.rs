@@ -6,7 +6,7 @@ use bytes::Bytes;
 use otlp_embed::encode::{array, kvlist};
 use otlp_embed::pb::collector::ExportTraceServiceRequest;
 use otlp_embed::pb::common::any_value::Value;
-use otlp_embed::pb::common::{AnyValue, KeyValue};
+use otlp_embed::pb::common::{AnyValue, ArrayValue, KeyValue};
 use otlp_embed::pb::trace::status::StatusCode;
 use otlp_embed::pb::trace::{ResourceSpans, ScopeSpans, Span};
 use otlp_embed::{Request, Resource, Signal, TraceBatch};
@@ -400,6 +400,55 @@ fn numbers_become_what_otlp_knows() {
         assert_eq!(attribute(span, key), value, "{key}");
     }
     assert_eq!(span.attributes.len(), 8);
+}
+
+#[test]
+fn lists_become_arrays_and_bytes_stay_bytes() {
+    let mut batch = batch();
+    let strings = vec!["a".to_owned(), "b".to_owned()];
+    batch
+        .span(TRACE, SPAN, "lists")
+        .attr("slice of strings", &strings[..])
+        .attr("vec of strings", strings.clone())
+        .attr("array of strs", ["a", "b"])
+        .attr("vec of numbers", vec![1, 2])
+        .attr("slice of numbers", &[1_i64, 2][..])
+        .attr("nested", vec![vec![true]])
+        .attr("vec of bytes", vec![1_u8, 2])
+        .attr("array of bytes", b"ab")
+        .attr("empty", Vec::<i64>::new());
+    let [span] = &spans(&batch.finish())[..] else {
+        panic!("one span")
+    };
+    let array = |values: Vec<Value>| {
+        let values = values
+            .into_iter()
+            .map(|value| AnyValue { value: Some(value) })
+            .collect();
+        Some(Value::ArrayValue(ArrayValue { values }))
+    };
+    let texts = || {
+        array(vec![
+            Value::StringValue("a".into()),
+            Value::StringValue("b".into()),
+        ])
+    };
+    let numbers = || array(vec![Value::IntValue(1), Value::IntValue(2)]);
+    let nested = array(vec![array(vec![Value::BoolValue(true)]).expect("an array")]);
+    let expected = [
+        ("slice of strings", texts()),
+        ("vec of strings", texts()),
+        ("array of strs", texts()),
+        ("vec of numbers", numbers()),
+        ("slice of numbers", numbers()),
+        ("nested", nested),
+        ("vec of bytes", Some(Value::BytesValue(vec![1, 2]))),
+        ("array of bytes", Some(Value::BytesValue(b"ab".to_vec()))),
+        ("empty", array(vec![])),
+    ];
+    for (key, value) in expected {
+        assert_eq!(attribute(span, key), value, "{key}");
+    }
 }
 
 #[test]

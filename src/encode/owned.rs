@@ -27,7 +27,8 @@ impl Request {
     /// Encodes owned spans; the bytes are those that `prost` writes for the same messages.
     ///
     /// The spans are kept in place as long as the request lives: texts and byte values of 1 KiB and more are referenced
-    /// instead of copied. Nothing is checked, grouped or left out.
+    /// instead of copied. Nothing is checked, grouped or left out; without spans the request is
+    /// [empty](Self::is_empty) whatever resources and scopes there are, and is not sent.
     pub fn from_spans(spans: impl Into<Vec<ResourceSpans>>) -> Self {
         pinned::pin(spans.into(), |spans, lender| {
             let items: usize = spans

@@ -115,7 +115,7 @@ impl<'a> SpanWriter<'a> {
     /// Adds an attribute; keys are to be unique within a span.
     #[inline]
     pub fn attr(&mut self, name: &str, value: impl IntoValue) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             value.write_value(ValueWriter::new(
                 self.sink(),
                 Place::Attribute(SPAN_ATTRIBUTES, name),
@@ -126,7 +126,7 @@ impl<'a> SpanWriter<'a> {
 
     /// Adds an attribute whose value is referenced from 1 KiB on instead of copied.
     pub fn attr_shared(&mut self, name: &str, value: impl IntoShared) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             ValueWriter::new(self.sink(), Place::Attribute(SPAN_ATTRIBUTES, name)).shared(value);
         }
         self
@@ -135,7 +135,7 @@ impl<'a> SpanWriter<'a> {
     /// Sets when the span began and ended, in nanoseconds of the Unix epoch.
     #[inline]
     pub fn times(&mut self, unix_nanos: Range<u64>) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             let again = self.again(WROTE_TIMES);
             fixed64_field(self.sink(), SPAN_START, unix_nanos.start, again);
             fixed64_field(self.sink(), SPAN_END, unix_nanos.end, again);
@@ -146,7 +146,7 @@ impl<'a> SpanWriter<'a> {
     /// Sets the part that the span plays in its trace.
     #[inline]
     pub fn kind(&mut self, kind: SpanKind) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             let again = self.again(WROTE_KIND);
             varint_field(self.sink(), SPAN_KIND, kind as u64, again);
         }
@@ -184,7 +184,7 @@ impl<'a> SpanWriter<'a> {
 
     /// Sets the flags: W3C trace flags in the low byte, see [`SpanFlags`](crate::pb::trace::SpanFlags) for the rest.
     pub fn flags(&mut self, flags: u32) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             let again = self.again(WROTE_FLAGS);
             if flags != 0 || again {
                 let [a, b, c, d] = flags.to_le_bytes();
@@ -202,7 +202,7 @@ impl<'a> SpanWriter<'a> {
         unix_nanos: u64,
         write: impl FnOnce(&mut EventWriter<'_>),
     ) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             let sink = self.sink();
             let frame = sink.open(SPAN_EVENTS, EVENT_WIDTH);
             fixed64_field(sink, EVENT_TIME, unix_nanos, false);
@@ -222,7 +222,7 @@ impl<'a> SpanWriter<'a> {
         span_id: [u8; 8],
         write: impl FnOnce(&mut LinkWriter<'_>),
     ) -> &mut Self {
-        if !self.is_open() {
+        if !self.ready() {
             return self;
         }
         if trace_id == [0; 16] || span_id == [0; 8] {
@@ -242,7 +242,7 @@ impl<'a> SpanWriter<'a> {
 
     /// Sets how the span ended, with a text for developers that should be empty unless it is an error.
     pub fn status(&mut self, code: StatusCode, message: &str) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             let again = self.again(WROTE_STATUS);
             let sink = self.sink();
             let frame = sink.open(SPAN_STATUS, 1);
@@ -274,7 +274,7 @@ impl<'a> SpanWriter<'a> {
     /// Finishes the span; later calls on this writer do nothing.
     #[inline]
     pub fn end(&mut self) {
-        if self.is_open() {
+        if self.ready() {
             self.phase = Phase::Ended;
             self.state.end_span(self.frame);
         }
@@ -302,7 +302,7 @@ impl<'a> SpanWriter<'a> {
 
     /// Whether fields can be written; writes the name where it has not been.
     #[inline]
-    fn is_open(&mut self) -> bool {
+    fn ready(&mut self) -> bool {
         match self.phase {
             Phase::Fields => true,
             Phase::Ids => {
@@ -323,7 +323,7 @@ impl<'a> SpanWriter<'a> {
     }
 
     fn dropped_count(&mut self, key: u8, field: u8, count: u32) -> &mut Self {
-        if self.is_open() {
+        if self.ready() {
             let again = self.again(field);
             varint_field(self.sink(), key, count.into(), again);
         }

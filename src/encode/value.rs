@@ -3,7 +3,10 @@
 use super::shared::{IntoShared, SHARED_BYTES_MIN};
 use super::sink::{Frame, Sink};
 use super::wire::{self, BYTES, FIXED64, VARINT, VARINT_BYTES_MAX, key, varint_len};
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -255,6 +258,9 @@ values! {
     &str => |value, to| to.string(value);
     String => |value, to| to.string(&value);
     &String => |value, to| to.string(value);
+    Cow<'_, str> => |value, to| to.string(&value);
+    Box<str> => |value, to| to.string(&value);
+    Arc<str> => |value, to| to.string(&value);
     bool => |value, to| to.bool(value);
     i8 => |value, to| to.int(value.into());
     i16 => |value, to| to.int(value.into());
@@ -290,6 +296,12 @@ impl<T: IntoValue> IntoValue for Option<T> {
 }
 
 impl<T: IntoValue, const N: usize> IntoValue for [T; N] {
+    fn write_value(self, to: ValueWriter<'_>) -> Written {
+        to.array(|array| self.into_iter().for_each(|value| _ = array.push(value)))
+    }
+}
+
+impl<T: IntoValue> IntoValue for Vec<T> {
     fn write_value(self, to: ValueWriter<'_>) -> Written {
         to.array(|array| self.into_iter().for_each(|value| _ = array.push(value)))
     }
