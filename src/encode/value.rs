@@ -13,7 +13,7 @@ use bytes::Bytes;
 /// Something that can be the value of an attribute.
 ///
 /// Implemented for text, truth values, integers, floating-point numbers, bytes, options, and lists of these;
-/// [`array`] and [`kvlist`] make nested values. Types of your own implement it by writing exactly one value:
+/// [`array()`] and [`kvlist`] make nested values. Types of your own implement it by writing exactly one value:
 ///
 /// ```
 /// use otlp_embed::encode::{IntoValue, ValueWriter, Written};
@@ -224,7 +224,7 @@ pub fn kvlist<F: FnOnce(&mut KvListWriter<'_>)>(write: F) -> KvList<F> {
     KvList(write)
 }
 
-/// See [`array`].
+/// See [`array()`].
 pub struct Array<F>(F);
 
 /// See [`kvlist`].
