@@ -161,7 +161,8 @@ impl World {
                     let is_sent = self.sent.contains_key(&call);
                     match end {
                         CallEnd::Unanswered(_) => assert!(is_sent, "in doubt, yet never sent whole: {call}"),
-                        CallEnd::Expired { sent } => assert_eq!(sent, is_sent, "{call}"),
+                        // It is also in doubt where the whole request was handed out and not taken yet.
+                        CallEnd::Expired { sent } => assert!(sent || !is_sent, "{call}"),
                         CallEnd::Answered(_) | CallEnd::Unprocessed(_) => {}
                     }
                 }
