@@ -1,5 +1,7 @@
 //! Threads without an executor share one exporter: each ends at its own deadline, and they proceed together.
 
+#![allow(clippy::disallowed_methods, reason = "what is measured is time")]
+
 #[path = "support/batches.rs"]
 #[allow(dead_code, reason = "not every batch is needed here")]
 mod batches;

@@ -3,6 +3,8 @@
 //! It shows what an exporter asks of a program that has an event loop of its own: [`Handle`] implements
 //! [`Runtime`] with types that never leave their thread.
 
+#![allow(clippy::disallowed_methods, reason = "a runtime is where clocks are read")]
+
 use core::cell::{Cell, RefCell};
 use core::future::Future;
 use core::net::SocketAddr;
@@ -26,9 +28,12 @@ use std::task::Wake;
 #[derive(Clone)]
 pub struct Handle(Rc<Loop>);
 
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
 struct Loop {
     zero: std::time::Instant,
-    tasks: RefCell<Vec<Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+    /// By number; the place of a task that has ended stays empty.
+    tasks: RefCell<Vec<Option<Task>>>,
     ready: Arc<Ready>,
     bell: UnixStream,
     waits: RefCell<Vec<Wait>>,

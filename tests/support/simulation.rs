@@ -8,6 +8,9 @@ use otlp_embed::{Config, Error, Outcome, Request};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+/// Is shown what the engine gives to a socket.
+pub type OnTransmit = Box<dyn FnMut(&[bytes::Bytes])>;
+
 /// An engine, the connections it opened and the collector behind them.
 pub struct Simulation {
     pub engine: Engine,
@@ -21,7 +24,7 @@ pub struct Simulation {
     /// Bytes handed over at a time, in both directions.
     pub chunk: usize,
     /// Every piece of memory that the engine gave to a socket.
-    pub on_transmit: Box<dyn FnMut(&[bytes::Bytes])>,
+    pub on_transmit: OnTransmit,
     links: BTreeMap<ConnId, Link>,
     opened: u64,
 }
