@@ -51,7 +51,7 @@ impl RetryPolicy {
     /// `attempt` counts the failed attempts so far, from 1; after a hint of the collector it counts from the attempt
     /// that brought the hint. `retry_after` is the last hint: the wait is at least that, however long, with up to an
     /// eighth on top, so that callers who were told the same do not come back in step.
-    pub fn backoff(&self, attempt: u32, retry_after: Option<Duration>, rng: &mut Rng) -> Duration {
+    pub(crate) fn backoff(&self, attempt: u32, retry_after: Option<Duration>, rng: &mut Rng) -> Duration {
         let hint = retry_after.unwrap_or(Duration::ZERO);
         let base = self.initial.max(hint);
         let high = self.grown(base, attempt, self.max.max(base));

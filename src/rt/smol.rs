@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::futures_socket::FuturesSocket;
-use super::{Resolve, Runtime, Timer};
+use super::{Resolve, Runtime, Socket, Timer};
 use crate::endpoint::Target;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -11,7 +11,7 @@ use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::TcpStream;
 
 /// Sockets and timers of `async-io`, the reactor under smol, which works under any executor (feature `smol`).
@@ -67,7 +67,18 @@ impl Runtime for Smol {
 }
 
 /// A socket of `async-io`.
-pub type SmolSocket = FuturesSocket<Async<TcpStream>>;
+#[derive(Debug)]
+pub struct SmolSocket(FuturesSocket<Async<TcpStream>>);
+
+impl Socket for SmolSocket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_read(cx, buf)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, bufs)
+    }
+}
 
 /// The opening of a socket.
 pub struct SmolConnecting(Pin<Box<dyn Future<Output = io::Result<SmolSocket>> + Send>>);
@@ -75,7 +86,7 @@ pub struct SmolConnecting(Pin<Box<dyn Future<Output = io::Result<SmolSocket>> + 
 async fn connect(address: SocketAddr) -> io::Result<SmolSocket> {
     let stream = Async::<TcpStream>::connect(address).await?;
     stream.get_ref().set_nodelay(true)?;
-    Ok(FuturesSocket(stream))
+    Ok(SmolSocket(FuturesSocket(stream)))
 }
 
 impl Future for SmolConnecting {

@@ -76,9 +76,9 @@ impl Tokio {
 }
 
 impl Runtime for Tokio {
-    type Io = TcpStream;
+    type Io = TokioSocket;
     type Timer = TokioTimer;
-    type Connecting = Entered<io::Result<TcpStream>>;
+    type Connecting = Entered<io::Result<TokioSocket>>;
     type Resolving = Entered<io::Result<Vec<SocketAddr>>>;
 
     fn now(&self) -> Instant {
@@ -90,7 +90,7 @@ impl Runtime for Tokio {
         Entered::new(&self.handle, async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            Ok(stream)
+            Ok(TokioSocket(stream))
         })
     }
 
@@ -141,16 +141,20 @@ impl<T> Future for Entered<io::Result<T>> {
     }
 }
 
-impl Socket for TcpStream {
+/// A socket of tokio.
+#[derive(Debug)]
+pub struct TokioSocket(TcpStream);
+
+impl Socket for TokioSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        Pin::new(self)
+        Pin::new(&mut self.0)
             .poll_read(cx, &mut buf)
             .map_ok(|()| buf.filled().len())
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(self).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
     }
 }
 
