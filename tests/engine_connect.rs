@@ -178,7 +178,25 @@ fn a_refused_connection_is_tried_again_with_jitter_until_the_deadline() {
         text.contains("attempts, since the next one would come after the deadline of 10 s; last failure: connect to 127.0.0.1:4317: connection refused; check that a collector listens there"),
         "{text}"
     );
-    assert!((4..=9).contains(&error.attempts()), "{}", error.attempts());
+    assert!((6..=14).contains(&error.attempts()), "{}", error.attempts());
+}
+
+/// A collector that comes back shortly before the deadline is not missed for a long backoff.
+#[test]
+fn the_attempts_come_closer_together_towards_the_deadline() {
+    let mut world = World::new(config());
+    world.dial = Dial::Refuse;
+    let start = world.now;
+    let id = world.submit(request(3));
+    while world.state(id).is_some() {
+        world.advance_to_timer();
+    }
+    let spent = world.now - start;
+    assert!(world.error(id).is_connect());
+    assert!(
+        (ms(9_600)..ms(10_000)).contains(&spent),
+        "the last attempt came after {spent:?}"
+    );
 }
 
 #[test]

@@ -11,6 +11,9 @@ const GROWTH_STEPS_MAX: u32 = 1_000;
 
 /// Exponential backoff with jitter between the attempts of one export.
 ///
+/// A wait of its own that would pass the deadline is shortened to half of the time left, as long as that is not less than
+/// half of `initial`: an outage that ends shortly before the deadline is not missed.
+///
 /// The `n`th wait is drawn evenly from `[½, 1] × min(initial × multiplierⁿ⁻¹, max)`. Once the collector has asked for a
 /// wait, none is shorter than that, and the waits grow from it (OTLP specification, "OTLP/gRPC Throttling").
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,6 +64,14 @@ impl RetryPolicy {
             None => high,
         };
         low.saturating_add(drawn(high - low, rng))
+    }
+
+    /// A wait in place of one that would pass the deadline, when the collector asked for none: half of the time `left`,
+    /// so that the attempts come closer together towards the deadline, and none once that is less than the shortest
+    /// first wait.
+    pub(crate) fn shortened(&self, left: Duration) -> Option<Duration> {
+        let half = left / 2;
+        (half >= self.initial / 2).then_some(half)
     }
 
     /// `base × multiplierⁿ⁻¹`, at most `max`.

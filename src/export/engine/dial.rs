@@ -262,6 +262,8 @@ impl<P: Protocol> Engine<P> {
     /// Closes the endpoint's gate for as long as its failures ask for, and tells until when. A connection that was open
     /// may have been a stale one: the first of these leaves the gate open.
     pub(super) fn close_gate(&mut self, failure: LastFailure, was_connected: bool) -> Instant {
+        let latest = self.waiting.last().and_then(|id| self.exports.get(id));
+        let left = latest.map(|machine| machine.deadline() - self.now);
         let dialer = &mut self.dialer;
         let count = if was_connected {
             dialer.fruitless = dialer.fruitless.saturating_add(1);
@@ -272,7 +274,12 @@ impl<P: Protocol> Engine<P> {
         };
         dialer.last = Some(failure);
         if count > 0 {
-            let wait = self.settings.retry.backoff(count, None, &mut self.rng);
+            let policy = &self.settings.retry;
+            let mut wait = policy.backoff(count, None, &mut self.rng);
+            // The export that may wait longest is not to miss its deadline for the endpoint's backoff.
+            if let Some(left) = left.filter(|left| *left <= wait) {
+                wait = policy.shortened(left).unwrap_or(wait);
+            }
             dialer.gate = dialer.gate.max(self.now + wait);
         }
         dialer.gate

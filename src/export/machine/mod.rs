@@ -352,7 +352,12 @@ impl Machine {
             return self.settle(Event::GiveUp(verdict));
         }
         self.step = self.step.saturating_add(1);
-        let until = next.unwrap_or_else(|| judge.now + judge.policy.backoff(self.step, self.hint, judge.rng));
+        let mut until =
+            next.unwrap_or_else(|| judge.now + judge.policy.backoff(self.step, self.hint, judge.rng));
+        if until >= self.deadline && next.is_none() && self.hint.is_none() {
+            let shortened = judge.policy.shortened(self.deadline - judge.now);
+            until = shortened.map_or(until, |wait| judge.now + wait);
+        }
         if until >= self.deadline {
             let verdict = self.too_late(judge.endpoint);
             return self.settle(Event::GiveUp(verdict));
