@@ -15,6 +15,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
+use futures_core::FusedFuture;
 
 pin_project_lite::pin_project! {
     /// One export on its way to its verdict.
@@ -98,6 +99,12 @@ impl<R: Runtime> Future for OtlpExportFuture<R> {
             }
         }
         verdict
+    }
+}
+
+impl<R: Runtime> FusedFuture for OtlpExportFuture<R> {
+    fn is_terminated(&self) -> bool {
+        self.is_done
     }
 }
 

@@ -11,7 +11,8 @@ use alloc::vec::Vec;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
+use futures_util::task::AtomicWaker;
 use rustix::net::{AddressFamily, SocketType};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -230,32 +231,26 @@ fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
 /// A name being resolved on a thread of its own.
 #[derive(Debug)]
 pub struct BlockingResolving {
-    answer: Arc<Mutex<Answer>>,
+    answer: Arc<Answer>,
 }
 
 #[derive(Debug, Default)]
 struct Answer {
-    addresses: Option<io::Result<Vec<SocketAddr>>>,
-    waker: Option<Waker>,
+    addresses: Mutex<Option<io::Result<Vec<SocketAddr>>>>,
+    waker: AtomicWaker,
 }
 
 impl BlockingResolving {
     fn start(query: Resolve) -> Self {
-        let answer = Arc::new(Mutex::new(Answer::default()));
+        let answer = Arc::new(Answer::default());
         let shared = answer.clone();
         let run = move || {
             let addresses = query.run();
-            let waker = {
-                let mut answer = lock(&shared);
-                answer.addresses = Some(addresses);
-                answer.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            *lock(&shared.addresses) = Some(addresses);
+            shared.waker.wake();
         };
         if let Err(error) = std::thread::Builder::new().name("otlp-resolve".into()).spawn(run) {
-            lock(&answer).addresses = Some(Err(error));
+            *lock(&answer.addresses) = Some(Err(error));
         }
         Self { answer }
     }
@@ -265,13 +260,10 @@ impl Future for BlockingResolving {
     type Output = io::Result<Vec<SocketAddr>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut answer = lock(&self.answer);
-        match answer.addresses.take() {
-            Some(addresses) => Poll::Ready(addresses),
-            None => {
-                answer.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        // Before the look, so that an answer after the look finds it.
+        self.answer.waker.register(cx.waker());
+        lock(&self.answer.addresses)
+            .take()
+            .map_or(Poll::Pending, Poll::Ready)
     }
 }
