@@ -219,6 +219,13 @@ fn is_http2(first: &[u8], is_all: bool) -> Result<bool, NotHttp2> {
             Ok(false)
         };
     }
+    if HTTP1.starts_with(first) {
+        return Ok(false);
+    }
+    // An alert of TLS is shorter than a frame head, and what sent it says no more.
+    if matches!(first, [0x15 | 0x16, 3, ..]) {
+        return Err(NotHttp2(first[..first.len().min(FIRST_LINE_MAX)].to_vec()));
+    }
     let Some(head) = first.first_chunk::<HEAD_LEN>() else {
         return Ok(false);
     };

@@ -1,0 +1,146 @@
+//! What callers and peers get wrong ends in an error that says what, where and what to do.
+
+#[path = "support/batches.rs"]
+#[allow(dead_code, reason = "not every batch is needed here")]
+mod batches;
+
+use batches::batch;
+use otlp_embed::rt::Blocking;
+use otlp_embed::testing::Collector;
+use otlp_embed::{Config, DropReason, Error, Exporter, Request, Resource, TraceBatch};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+fn build(config: Config) -> Result<Exporter<Blocking>, Error> {
+    config.build(Blocking::new().expect("a reactor"))
+}
+
+/// An exporter to whatever listens there, with little patience.
+fn exporter_to(address: SocketAddr) -> Exporter<Blocking> {
+    let config = Config::new()
+        .with_endpoint(format!("http://{address}"))
+        .with_timeout(Duration::from_millis(500));
+    build(config).expect("the configuration works")
+}
+
+/// A peer that answers the first bytes of each connection with `answer` and then says nothing more.
+fn peer(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer);
+            open.push(stream);
+        }
+    });
+    address
+}
+
+#[test]
+fn an_endpoint_that_cannot_work_is_refused_when_the_exporter_is_built() {
+    for (endpoint, words) in [
+        ("", "it is empty"),
+        ("http//localhost:4317", "takes no path"),
+        ("ftp://localhost:4317", "the scheme \"ftp\" is not known"),
+        ("grpc://localhost:4317", "takes http and https"),
+        ("http://localhost:65536", "the port is not a number in 1–65535"),
+        ("http://local host", "the host is missing or malformed"),
+        ("http://localhost/v1/traces", "takes no path"),
+        ("http://user:hunter2@localhost", "send credentials in a header"),
+        ("https://localhost:4317", "never falls back to plain text"),
+    ] {
+        let error = build(Config::new().with_endpoint(endpoint)).expect_err(endpoint);
+        assert!(error.is_misuse(), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(words), "{endpoint}: {text}");
+        assert!(!text.contains("hunter2"), "secrets stay out of errors: {text}");
+    }
+}
+
+#[test]
+fn zero_ids_are_refused_and_reported() {
+    let mut batch = TraceBatch::new(&Resource::new());
+    batch.scope("suite", "1");
+    batch.span([0; 16], [1; 8], "no trace id").end();
+    batch.span([1; 16], [0; 8], "no span id").end();
+    let error = batch
+        .span([0; 16], [0; 8], "neither")
+        .try_end()
+        .expect_err("zero ids");
+    assert!(error.is_misuse() && error.to_string().contains("zero"), "{error}");
+    batch.span([1; 16], [1; 8], "fine").end();
+    let request = batch.finish();
+    assert_eq!((request.items(), request.refused()), (1, 3));
+
+    let collector = Collector::start().expect("a collector");
+    let outcome = exporter_to(collector.addr())
+        .export(request)
+        .wait()
+        .expect("the fine one is sent");
+    assert_eq!(outcome.delivered(), 1);
+    assert_eq!(collector.spans()[0].name, "fine");
+}
+
+#[test]
+fn an_oversized_attribute_is_refused_by_the_memory_limit() {
+    let mut batch = TraceBatch::new(&Resource::new());
+    batch.scope("suite", "1");
+    batch
+        .span([1; 16], [1; 8], "large")
+        .attr_shared("payload", "x".repeat(65 << 20))
+        .end();
+    let collector = Collector::start().expect("a collector");
+    let exporter = exporter_to(collector.addr());
+    let error = exporter
+        .export(batch.finish())
+        .wait()
+        .expect_err("above the default limit of 64 MiB");
+    assert_eq!(error.drop_reason(), Some(DropReason::MemoryLimit));
+    assert!(
+        error.to_string().contains("with_memory_limit") && !error.is_retryable(),
+        "{error}"
+    );
+    let outcome = exporter
+        .export(self::batch(0, 1))
+        .wait()
+        .expect("the next export works");
+    assert_eq!(outcome.delivered(), 1);
+    assert!(exporter.stats().is_conserved());
+}
+
+#[test]
+fn an_empty_request_is_a_success_that_is_never_sent() {
+    let collector = Collector::start().expect("a collector");
+    let request: Request = TraceBatch::new(&Resource::new()).finish();
+    let outcome = exporter_to(collector.addr())
+        .export(request)
+        .wait()
+        .expect("nothing to do");
+    assert_eq!((outcome.delivered(), outcome.attempts()), (0, 0), "spec 5");
+    assert_eq!(collector.counters().connections, 0, "spec 5");
+}
+
+#[test]
+fn peers_that_are_no_collector_are_named() {
+    for (answer, words) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "it answered HTTP/1.1"),
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "it began with \"SSH-2.0"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "it answered in TLS"),
+        (
+            b"\x00\x00\x04\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01",
+            "does not speak HTTP/2",
+        ),
+        // Nothing at all: only the deadline ends it.
+        (b"", "no verdict within 500 ms"),
+    ] {
+        let exporter = exporter_to(peer(answer));
+        let error = exporter.export(batch(0, 3)).wait().expect_err(words);
+        assert!(error.to_string().contains(words), "{words}: {error}");
+        assert_eq!(error.counts().total(), 3);
+        assert!(exporter.stats().is_conserved());
+    }
+}
