@@ -17,19 +17,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::encode::encode;
 use support::shop;
 use support::table::Table;
+use support::terminal::{exit_code, say};
 
 const ORDERS: usize = 16;
 const SEED: u64 = 1;
 
 fn main() -> ExitCode {
-    let arguments = command().get_matches();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("quickstart: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(&command().get_matches()))
 }
 
 fn command() -> Command {
@@ -80,9 +74,9 @@ fn to_own_collector(config: Config, request: Request) -> Result<(), Box<dyn Erro
             span.encoded_len,
         );
     }
-    println!("\nReceived by the collector:\n\n{table}");
-    println!("Outcome: {outcome}");
-    println!("Spans sent: {items}, received: {}", received.len());
+    say(format_args!("\nReceived by the collector:\n\n{table}"));
+    say(format_args!("Outcome: {outcome}"));
+    say(format_args!("Spans sent: {items}, received: {}", received.len()));
     if received.len() as u64 != items || outcome.delivered() != items {
         return Err("what was sent and what was received are not the same".into());
     }
@@ -98,9 +92,12 @@ fn to_users_collector(
 ) -> Result<(), Box<dyn Error>> {
     let items = request.items();
     let outcome = export(config, endpoint, request)?;
-    println!("\nSent to the collector:\n\n{sent}");
-    println!("Outcome: {outcome}");
-    println!("Spans sent: {items}, accepted: {}", outcome.delivered());
+    say(format_args!("\nSent to the collector:\n\n{sent}"));
+    say(format_args!("Outcome: {outcome}"));
+    say(format_args!(
+        "Spans sent: {items}, accepted: {}",
+        outcome.delivered()
+    ));
     if outcome.delivered() != items {
         return Err("the collector did not accept every span".into());
     }
@@ -111,7 +108,9 @@ fn to_users_collector(
 fn export(config: Config, endpoint: &str, request: Request) -> Result<Outcome, otlp_embed::Error> {
     let exporter = config.with_endpoint(endpoint).build(Smol::new())?;
     let (spans, bytes) = (request.items(), request.encoded_len());
-    println!("Exporting {spans} spans in {bytes} bytes to {endpoint}");
+    say(format_args!(
+        "Exporting {spans} spans in {bytes} bytes to {endpoint}"
+    ));
     smol::block_on(watch(exporter.export(request)))
 }
 
@@ -121,7 +120,7 @@ async fn watch(export: OtlpExportFuture<Smol>) -> Result<Outcome, otlp_embed::Er
     let mut shown = None;
     let mut show = |state: ExportState| {
         if shown.replace(state) != Some(state) {
-            println!("  {state:?}");
+            say(format_args!("  {state:?}"));
         }
     };
     show(export.state());
