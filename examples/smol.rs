@@ -1,4 +1,4 @@
-//! Exports on smol, in one thread, with a limit on the time of a single batch and a look at where it is.
+//! Exports on smol, in one thread, with less time for each batch than the exporter would give it.
 //!
 //! ```sh
 //! cargo run --example smol [URL]
