@@ -1,6 +1,6 @@
 //! The waiter list under every interleaving of two or three threads.
 //!
-//! `RUSTFLAGS="--cfg otlp_embed_loom" cargo test --release --test loom_waiters`
+//! `RUSTFLAGS="--cfg otlp_embed_loom" cargo test --package otlp-embed-loom`
 #![cfg(otlp_embed_loom)]
 #![allow(dead_code, missing_docs)]
 
@@ -18,7 +18,7 @@ mod sync {
     }
 }
 
-#[path = "../src/export/waiters.rs"]
+#[path = "../../../src/export/waiters.rs"]
 mod waiters;
 
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
