@@ -39,11 +39,14 @@ impl Heads {
         for header in &*settings.headers {
             append(&mut headers, header)?;
         }
+        let timeout = (settings.timeout, timeout(settings.timeout));
+        // Each call puts its own in this place, for which the copy need not grow.
+        headers.insert(GRPC_TIMEOUT, timeout.1.clone());
         Ok(Self {
             authority,
             headers,
             uris: Vec::new(),
-            timeout: (settings.timeout, timeout(settings.timeout)),
+            timeout,
         })
     }
 
