@@ -105,6 +105,12 @@ impl Request {
         self.shared.segments.iter().cloned()
     }
 
+    /// One piece of the encoded message.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn segment(&self, index: usize) -> Option<&Bytes> {
+        self.shared.segments.get(index)
+    }
+
     /// Adds a header to this request alone, after the exporter's own.
     ///
     /// # Errors

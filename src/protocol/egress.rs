@@ -16,8 +16,11 @@ const OUTSTANDING_MAX: u64 = 1 << 20;
 /// Payloads up to this length are copied beside their frame head, since a slice of their own would cost more.
 const COPIED_MAX: usize = 247;
 
-/// Room for the pieces of a request of usual size.
-const PIECES_AT_ONCE: usize = 16;
+/// Room for the pieces of frames without a request.
+const PIECES_AT_ONCE: usize = 4;
+
+/// Room for the pieces of a request that is made in advance; more grow as they come.
+const PIECES_AHEAD_MAX: usize = 256;
 
 /// Room for frame heads and header blocks.
 const TAIL_CAPACITY: usize = 1_024;
@@ -199,6 +202,10 @@ impl Egress {
     fn substitute(&mut self, head: &Head) -> Result<(), Misframed> {
         let at = self.upload_at(head.stream).map_err(|_| Misframed)?;
         let mut upload = self.uploads.remove(at).ok_or(Misframed)?;
+        if head.len > COPIED_MAX && self.ready.capacity() <= PIECES_AT_ONCE {
+            // What `h2` can write now is most of the request: one allocation holds it.
+            self.ready.reserve(upload.pieces(head.len).min(PIECES_AHEAD_MAX));
+        }
         let prefix = upload.take_prefix(head.len);
         let mut left = head.len - prefix.len();
         self.copy(prefix);

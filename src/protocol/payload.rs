@@ -5,8 +5,6 @@
 //! copied on its way.
 
 use crate::encode::Request;
-use alloc::vec;
-use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
 
 /// Length of the head of a gRPC message: one byte of flags, four of length (gRPC, "Length-Prefixed-Message").
@@ -50,7 +48,9 @@ pub(super) struct Upload {
     prefix: [u8; PREFIX_LEN],
     prefix_taken: usize,
     current: Bytes,
-    segments: vec::IntoIter<Bytes>,
+    request: Request,
+    /// The segment of the request that comes after `current`.
+    next: usize,
 }
 
 impl Upload {
@@ -63,7 +63,8 @@ impl Upload {
             prefix: [0, a, b, c, d],
             prefix_taken: 0,
             current: Bytes::new(),
-            segments: request.segments().collect::<Vec<_>>().into_iter(),
+            request: request.clone(),
+            next: 0,
         }
     }
 
@@ -74,10 +75,19 @@ impl Upload {
         &self.prefix[start..self.prefix_taken]
     }
 
+    /// At most about how many pieces go to the socket when the rest goes out in frames of `frame_len` bytes, with their
+    /// heads.
+    pub(super) fn pieces(&self, frame_len: usize) -> usize {
+        let segments = self.request.segment_count() - self.next;
+        // A frame boundary cuts a segment in two and puts a head between the halves.
+        2 * (self.request.encoded_len() / frame_len.max(1) + 1) + segments + 1
+    }
+
     /// Takes up to `count` bytes of the message in one piece; `None` when there are no more.
     pub(super) fn take_piece(&mut self, count: usize) -> Option<Bytes> {
         while self.current.is_empty() {
-            self.current = self.segments.next()?;
+            self.current = self.request.segment(self.next)?.clone();
+            self.next += 1;
         }
         let count = count.min(self.current.len());
         Some(self.current.split_to(count))
@@ -88,6 +98,7 @@ impl Upload {
 mod tests {
     use super::*;
     use crate::encode::Signal;
+    use alloc::vec;
 
     #[test]
     fn pieces_share_the_memory_of_the_request() {
