@@ -2,6 +2,7 @@
 
 use super::drive::{Action, ConnId, ExportId, Fact};
 use super::engine::Engine;
+use super::few::Few;
 use super::link::Link;
 use super::machine::ExportState;
 use super::sync::lock;
@@ -65,7 +66,7 @@ struct Slot {
 /// What a pump leaves to be done after the channel's lock was released.
 struct After<R: Runtime> {
     /// Futures whose verdict is there.
-    settled: Vec<Key>,
+    settled: Few<Key>,
     /// Sockets and futures of the runtime that are of no use any more.
     discarded: Vec<Link<R>>,
 }
@@ -241,7 +242,7 @@ fn was_done<T>(result: &Option<T>, rounds: usize) -> bool {
 impl<R: Runtime> After<R> {
     fn new() -> Self {
         Self {
-            settled: Vec::new(),
+            settled: Few::new(),
             discarded: Vec::new(),
         }
     }

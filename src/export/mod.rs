@@ -51,6 +51,8 @@ mod engine;
 #[cfg(feature = "std")]
 mod exporter;
 #[cfg(feature = "std")]
+mod few;
+#[cfg(feature = "std")]
 mod future;
 #[cfg(feature = "std")]
 mod link;
@@ -64,6 +66,8 @@ pub use drive::{Action, ConnId, ExportId, Fact};
 pub use engine::Engine;
 #[cfg(feature = "std")]
 pub use exporter::Exporter;
+#[cfg(feature = "std")]
+pub(crate) use few::{FEW, Few};
 #[cfg(feature = "std")]
 pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;

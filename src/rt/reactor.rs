@@ -4,6 +4,7 @@
 //! a leader whose future is ready hands over to a follower.
 
 use super::clock::Clock;
+use crate::export::{FEW, Few};
 use crate::time::Instant;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -193,7 +194,7 @@ impl Reactor {
             .min()
             .unwrap_or(Instant::MAX);
         state.leader = Some((parker.clone(), until));
-        let watched: Vec<_> = state
+        let watched: Few<_> = state
             .sources
             .iter()
             .map(|source| (source.token, source.stream.clone(), source.flags()))
@@ -201,13 +202,20 @@ impl Reactor {
             .collect();
         drop(state);
 
-        let mut fds = Vec::with_capacity(1 + watched.len());
-        fds.push(PollFd::new(&self.bell, PollFlags::IN));
-        fds.extend(
-            watched
-                .iter()
-                .map(|(_, stream, flags)| PollFd::new(stream, *flags)),
-        );
+        // The bell comes first. It also fills the places that no socket takes.
+        let bell = || PollFd::new(&self.bell, PollFlags::IN);
+        let mut few: [_; 1 + FEW] = core::array::from_fn(|_| bell());
+        let mut many = Vec::new();
+        let fds = match few.get_mut(..1 + watched.len()) {
+            Some(fds) => fds,
+            None => {
+                many.resize_with(1 + watched.len(), bell);
+                &mut many[..]
+            }
+        };
+        for (fd, (_, stream, flags)) in fds[1..].iter_mut().zip(watched.iter()) {
+            *fd = PollFd::new(stream, *flags);
+        }
         let left = until.since(self.clock.now());
         let timeout = (until != Instant::MAX).then(|| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -215,9 +223,9 @@ impl Reactor {
         });
         // A failure (an interrupted call, no memory) is as good as a wait that found nothing: every future is polled
         // again and comes back.
-        let _ = poll(&mut fds, timeout.as_ref());
+        let _ = poll(fds, timeout.as_ref());
 
-        let mut woken = Vec::new();
+        let mut woken = Few::new();
         let mut state = self.lock();
         for ((token, _, _), fd) in watched.iter().zip(&fds[1..]) {
             state.dispatch(*token, fd.revents(), &mut woken);
@@ -325,7 +333,7 @@ impl State {
         })
     }
 
-    fn dispatch(&mut self, token: Token, seen: PollFlags, woken: &mut Vec<Waker>) {
+    fn dispatch(&mut self, token: Token, seen: PollFlags, woken: &mut Few<Waker>) {
         let failed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
         for (direction, flag) in [
             (Direction::Read, PollFlags::IN),
