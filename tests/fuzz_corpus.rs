@@ -14,6 +14,7 @@ type Target = (&'static str, fn(&[u8]));
 const TARGETS: &[Target] = &[
     ("encode_roundtrip", fuzz::encode_roundtrip::run),
     ("engine_ops", fuzz::engine_ops::run),
+    ("engine_session", fuzz::engine_session::run),
     ("session_bytes", fuzz::session_bytes::run),
 ];
 

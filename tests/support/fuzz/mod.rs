@@ -2,4 +2,5 @@
 
 pub mod encode_roundtrip;
 pub mod engine_ops;
+pub mod engine_session;
 pub mod session_bytes;
