@@ -52,7 +52,9 @@ impl<R: Runtime> Exporter<R> {
     /// Optional upkeep, to be run anywhere: while it runs, it alone moves the exports, so that their futures are polled
     /// only when their verdict is there, and connections are looked after between exports.
     ///
-    /// It ends with the last exporter or after [`shutdown`](Self::shutdown), and keeps neither alive.
+    /// It ends with the last exporter or after [`shutdown`](Self::shutdown), and keeps neither alive. Give it a task of its
+    /// own: once it was polled it has to be polled on or dropped, and one that is kept but not polled delays the exports,
+    /// at worst until their deadlines.
     ///
     /// # Cancel safety
     ///

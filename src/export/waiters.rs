@@ -1,8 +1,8 @@
 //! Who is to be woken when a socket, a timer or an outcome is ready.
 //!
 //! Sockets and timers of a channel know one waker only: the [`Hub`]'s. The hub knows the wakers of the futures that
-//! were polled last, and passes every wake on to all of them, or to the driver alone while one lives. Foreign wakers
-//! are cloned, woken and dropped outside every lock, the channel's included: a wake that arrives while the channel is
+//! were polled last, and passes every wake on to all of them, or to the driver alone while one lives and keeps up. Foreign
+//! wakers are cloned, woken and dropped outside every lock, the channel's included: a wake that arrives while the channel is
 //! pumped is kept until the pump has ended.
 
 use super::sync::{AtomicUsize, Mutex, Ordering, lock};
@@ -89,10 +89,10 @@ impl Hub {
             }
             (list.remove(key.0), was_driver)
         };
-        drop(old);
         if was_driver {
             self.wake_all();
         }
+        drop(old);
     }
 
     /// Wakes one future, whose outcome is there.
@@ -103,7 +103,7 @@ impl Hub {
         }
     }
 
-    /// Wakes the driver alone while one lives, every future otherwise.
+    /// Wakes the driver alone while one lives and keeps up, every future otherwise.
     pub(crate) fn wake_pumpers(&self) {
         let driver = {
             let mut list = lock(&self.list);
@@ -111,9 +111,9 @@ impl Hub {
         };
         match driver {
             Some(Some(waker)) => wake(waker),
-            // The driver has been woken already and will look at everything.
-            Some(None) => {}
-            None => self.wake_all(),
+            // A driver that was woken and has not been polled since may be one that nobody polls: `select!` keeps it
+            // while another branch runs.
+            Some(None) | None => self.wake_all(),
         }
     }
 
@@ -283,6 +283,19 @@ mod tests {
         assert_eq!((driver.0.load(SeqCst), other.0.load(SeqCst)), (1, 0));
         hub.remove(driver_key.expect("registered"));
         assert_eq!(other.0.load(SeqCst), 1, "dropping the driver wakes all");
+    }
+
+    #[test]
+    fn a_driver_that_does_not_come_back_is_passed_over() {
+        let hub = Hub::new();
+        let ((driver, driver_waker), (other, other_waker)) = (counted(), counted());
+        let (mut driver_key, mut other_key) = (None, None);
+        hub.register(&mut driver_key, &driver_waker);
+        hub.register(&mut other_key, &other_waker);
+        hub.make_driver(driver_key.expect("registered"));
+        hub.notify();
+        hub.notify();
+        assert_eq!((driver.0.load(SeqCst), other.0.load(SeqCst)), (1, 1));
     }
 
     #[test]
