@@ -3,7 +3,7 @@
 use super::drive::{Action, ConnId, ExportId, Fact};
 use super::engine::Engine;
 use super::few::Few;
-use super::link::Link;
+use super::link::{Link, guarded, guarded_poll};
 use super::machine::ExportState;
 use super::sync::lock;
 use super::waiters::{Hub, Key};
@@ -23,6 +23,7 @@ use core::hash::{BuildHasher, Hasher};
 use core::task::{Context, Poll, Waker};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
 /// Rounds of work in one poll before it yields, so that a busy peer cannot hold an executor's thread.
@@ -69,6 +70,8 @@ struct After<R: Runtime> {
     settled: Few<Key>,
     /// Sockets and futures of the runtime that are of no use any more.
     discarded: Vec<Link<R>>,
+    /// The channel was closed, which the driver and every shutdown wait for.
+    is_closed: bool,
 }
 
 impl<R: Runtime> Channel<R> {
@@ -157,20 +160,13 @@ impl<R: Runtime> Channel<R> {
 
     /// Pumps until every export has its verdict and every connection is closed.
     pub(crate) fn poll_closed(&self) -> Poll<Stats> {
-        let closed = self.pump(|core| core.is_closed.then(|| core.engine.stats()));
-        if closed.is_ready() {
-            self.hub.wake_all();
-        }
-        closed
+        self.pump(|core| core.is_closed.then(|| core.engine.stats()))
     }
 
     /// Nobody waits for the export any more: it is cancelled, and what that gives to write is written as far as the
     /// sockets take it.
     pub(crate) fn abandon(&self, id: ExportId) {
-        let mut after = After::new();
-        let must_wake = {
-            let mut core = lock(&self.core);
-            self.hub.begin_pump();
+        self.hold(|core, after| {
             if core
                 .exports
                 .remove(&id)
@@ -178,33 +174,29 @@ impl<R: Runtime> Channel<R> {
             {
                 let now = core.runtime.now();
                 core.engine.handle(now, Fact::Cancel(id));
-                core.settle(&mut after);
-                if core.act(&mut after) {
+                core.settle(after);
+                if core.act(after) {
                     core.write_all();
                     // What else it set in motion is for those who stay.
                     self.hub.notify();
                 }
+                core.check_closed(after);
             }
-            self.hub.end_pump()
-        };
-        self.finish(after, must_wake);
+        });
     }
 
     /// Moves facts and actions between the engine and the runtime until nothing moves or the budget is spent. `done` is
     /// asked before and after.
     fn pump<T>(&self, mut done: impl FnMut(&mut Core<R>) -> Option<T>) -> Poll<T> {
-        let mut after = After::new();
-        let (result, must_wake) = {
-            let mut core = lock(&self.core);
-            self.hub.begin_pump();
-            let mut result = done(&mut core);
+        let result = self.hold(|core, after| {
+            let mut result = done(core);
             let mut rounds = 0;
             // A verdict that was there already was left by a pump that ran to its end. One that comes now does not end
             // this pump: whoever leaves must leave every socket and the timer watched for the others.
             while !was_done(&result, rounds) {
-                let has_moved = core.turn(&mut after);
+                let has_moved = core.turn(after);
                 if result.is_none() {
-                    result = done(&mut core);
+                    result = done(core);
                 }
                 rounds += 1;
                 if rounds == ROUNDS_MAX {
@@ -216,21 +208,41 @@ impl<R: Runtime> Channel<R> {
                     break;
                 }
             }
-            (result, self.hub.end_pump())
-        };
-        self.finish(after, must_wake);
+            result
+        });
         result.map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Runs `work` with the channel held; wakes are kept back until it was released. A panic goes on to the caller, but
+    /// keeps no other future from being woken.
+    fn hold<T>(&self, work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T) -> T {
+        let mut after = After::new();
+        let (result, must_wake) = {
+            let mut core = lock(&self.core);
+            self.hub.begin_pump();
+            let result = catch_unwind(AssertUnwindSafe(|| work(&mut core, &mut after)));
+            (result, self.hub.end_pump())
+        };
+        self.finish(after, must_wake || result.is_err());
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
     fn finish(&self, after: After<R>, must_wake: bool) {
-        let After { settled, discarded } = after;
-        drop(discarded);
+        let After {
+            settled,
+            discarded,
+            is_closed,
+        } = after;
         for key in settled {
             self.hub.wake_one(key);
         }
-        if must_wake {
+        if is_closed {
+            self.hub.wake_all();
+        } else if must_wake {
             self.hub.wake_pumpers();
         }
+        // Last: what is dropped is foreign and may panic.
+        drop(discarded);
     }
 }
 
@@ -244,6 +256,7 @@ impl<R: Runtime> After<R> {
         Self {
             settled: Few::new(),
             discarded: Vec::new(),
+            is_closed: false,
         }
     }
 }
@@ -268,13 +281,22 @@ impl<R: Runtime> Core<R> {
             has_acted = true;
             match action {
                 Action::Resolve(conn, name) => {
-                    let resolving = self.runtime.resolve(Resolve::new(name, self.resolver.clone()));
-                    self.put(conn, Link::resolving(resolving), after);
+                    let query = Resolve::new(name, self.resolver.clone());
+                    match guarded(|| Ok(self.runtime.resolve(query))) {
+                        Ok(resolving) => self.put(conn, Link::resolving(resolving), after),
+                        Err(error) => {
+                            let (now, why) = (self.runtime.now(), error.to_string());
+                            self.engine.handle(now, Fact::ResolveFailed(conn, &why));
+                        }
+                    }
                 }
-                Action::Connect(conn, target) => {
-                    let connecting = self.runtime.connect(&target);
-                    self.put(conn, Link::connecting(connecting), after);
-                }
+                Action::Connect(conn, target) => match guarded(|| Ok(self.runtime.connect(&target))) {
+                    Ok(connecting) => self.put(conn, Link::connecting(connecting), after),
+                    Err(error) => {
+                        let (now, why) = (self.runtime.now(), error.to_string());
+                        self.engine.handle(now, Fact::ConnectFailed(conn, &why));
+                    }
+                },
                 Action::Transmit(conn, chunks) => {
                     if let Some((_, link)) = self.links.iter_mut().find(|(id, _)| *id == conn) {
                         link.queue(chunks);
@@ -402,7 +424,8 @@ impl<R: Runtime> Core<R> {
         let Some(next) = next else { return false };
         let now = self.runtime.now();
         if next > now {
-            match self.timer.poll_at(&mut Context::from_waker(&self.waker), next) {
+            let cx = &mut Context::from_waker(&self.waker);
+            match guarded_poll(|| self.timer.poll_at(cx, next)) {
                 // It may have become due while the timer was set, or an early timer fired: look again.
                 Poll::Ready(Ok(())) => return true,
                 Poll::Pending => return false,
@@ -452,6 +475,7 @@ impl<R: Runtime> Core<R> {
             return;
         }
         self.is_closed = true;
+        after.is_closed = true;
         if self.shutdown_at.take().is_some() {
             let now = self.runtime.now();
             self.engine.handle(now, Fact::Shutdown);

@@ -10,6 +10,7 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Slices handed to a socket at a time: what Linux takes is 1024, what pays ends far below.
 const SLICES_MAX: usize = 64;
@@ -49,7 +50,7 @@ impl<R: Runtime> Link<R> {
         let Self::Resolving(resolving) = self else {
             return Poll::Pending;
         };
-        let resolved = resolving.as_mut().poll(cx);
+        let resolved = guarded_poll(|| resolving.as_mut().poll(cx));
         if resolved.is_ready() {
             *self = Self::Idle;
         }
@@ -61,7 +62,7 @@ impl<R: Runtime> Link<R> {
         let Self::Connecting(connecting) = self else {
             return Poll::Pending;
         };
-        let connected = connecting.as_mut().poll(cx);
+        let connected = guarded_poll(|| connecting.as_mut().poll(cx));
         if let Poll::Ready(Err(_)) = connected {
             *self = Self::Idle;
         }
@@ -108,7 +109,10 @@ impl<R: Runtime> Link<R> {
 
 impl<Io: Socket> Open<Io> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let read = match (self.io.poll_read(cx, buffer), self.write_error.take()) {
+        let read = match (
+            guarded_poll(|| self.io.poll_read(cx, buffer)),
+            self.write_error.take(),
+        ) {
             (Poll::Pending, Some(error)) => Poll::Ready(Err(error)),
             (read, error) => {
                 self.write_error = error;
@@ -131,7 +135,7 @@ impl<Io: Socket> Open<Io> {
             *slice = IoSlice::new(chunk);
             count += 1;
         }
-        let error = match self.io.poll_write(cx, &slices[..count]) {
+        let error = match guarded_poll(|| self.io.poll_write(cx, &slices[..count])) {
             Poll::Ready(Ok(0)) => io::ErrorKind::WriteZero.into(),
             Poll::Ready(Ok(written)) => {
                 self.advance(written);
@@ -158,4 +162,19 @@ impl<Io: Socket> Open<Io> {
             self.queue.pop_front();
         }
     }
+}
+
+/// Calls the runtime's code. Its panic is a failure of what was asked for, which is not asked again; let through, it would
+/// come back at the next poll of every other export.
+pub(super) fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(panicked()))
+}
+
+/// As [`guarded`], for what is polled.
+pub(super) fn guarded_poll<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("the runtime panicked")
 }

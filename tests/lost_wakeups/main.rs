@@ -10,6 +10,8 @@ mod executor;
 mod in_memory;
 #[path = "../support/interposed.rs"]
 mod interposed;
+mod manual;
+mod stories;
 
 use batches::batch;
 use core::future::Future;
