@@ -132,3 +132,29 @@ fn a_driver_runs_on_a_thread_of_its_own() {
     drop(exporter);
     thread.join().expect("the driver ends");
 }
+
+/// A socket is closed when its exporter is dropped, also while another exporter's thread waits for it in `poll(2)`.
+#[test]
+fn a_dropped_exporter_closes_its_socket() {
+    let runtime = Blocking::new().expect("a reactor");
+    let build = |endpoint: String| {
+        let config = Config::new().with_endpoint(endpoint);
+        config.build(runtime.clone()).expect("the configuration works")
+    };
+    let waiting = build("http://127.0.0.1:1".into());
+    let driver = waiting.driver();
+    let thread = std::thread::spawn(move || driver.wait());
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let exporter = build(format!("http://{}", listener.local_addr().expect("it is bound")));
+    let request = batch(0, 1).with_timeout(Duration::from_millis(200));
+    assert!(exporter.export(request).wait().is_err(), "nobody answers");
+    let (mut peer, _) = listener.accept().expect("it has connected");
+    drop(exporter);
+    peer.set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a socket");
+    std::io::copy(&mut peer, &mut std::io::sink()).expect("the end of the connection");
+
+    drop(waiting);
+    thread.join().expect("the driver ends");
+}

@@ -223,7 +223,8 @@ fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::from(fd);
     stream.set_nonblocking(true)?;
     match rustix::net::connect(&stream, &address) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(stream),
+        // A connect that a signal interrupted goes on like any other.
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => Ok(stream),
         Err(error) => Err(error.into()),
     }
 }

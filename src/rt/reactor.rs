@@ -116,7 +116,12 @@ impl Reactor {
         let mut state = self.lock();
         state.timers.retain(|alarm| alarm.token != token);
         if let Some(at) = state.sources.iter().position(|source| source.token == token) {
-            state.sources.swap_remove(at);
+            let source = state.sources.swap_remove(at);
+            // Beside its owner and this list, only a leader that waits for the socket holds it, and would keep it open
+            // until it comes back.
+            if Arc::strong_count(&source.stream) > 2 {
+                self.recall(&mut state);
+            }
         }
     }
 
