@@ -158,3 +158,34 @@ fn a_dropped_exporter_closes_its_socket() {
     drop(waiting);
     thread.join().expect("the driver ends");
 }
+
+/// A resolver that hangs takes a bounded number of threads along, however many exports ask.
+#[test]
+fn hanging_lookups_are_bounded() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let config = Config::new()
+        .with_endpoint("http://collector.invalid")
+        .with_resolver(move |_| {
+            CALLS.fetch_add(1, Ordering::SeqCst);
+            // Until the test is over.
+            let _ = held.lock().map(|held| held.recv());
+            Err(std::io::ErrorKind::TimedOut.into())
+        });
+    let exporter = config
+        .build(Blocking::new().expect("a reactor"))
+        .expect("the configuration works");
+    for round in 0..12 {
+        let request = batch(round, 1).with_timeout(Duration::from_millis(20));
+        exporter.export(request).wait().expect_err("no address came");
+    }
+    assert!(
+        (1..=4).contains(&CALLS.load(Ordering::SeqCst)),
+        "{CALLS:?} lookups"
+    );
+    let error = exporter.stats().last_error.expect("there was one");
+    assert!(error.contains("earlier lookups have not ended"), "{error}");
+    drop(release);
+}

@@ -9,6 +9,7 @@ use super::sync::lock;
 use super::waiters::{Hub, Key};
 use crate::config::Config;
 use crate::encode::Request;
+use crate::endpoint::Name;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::rt::{Resolve, Resolver, Runtime, Timer};
@@ -23,6 +24,7 @@ use core::hash::{BuildHasher, Hasher};
 use core::task::{Context, Poll, Waker};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
@@ -30,6 +32,9 @@ use std::sync::Mutex;
 const ROUNDS_MAX: usize = 64;
 /// Bytes read from a socket at a time.
 const READ_BYTES: usize = 16 << 10;
+/// Lookups of a name that may run at a time. One that was given up runs on, and holds a thread until the system's resolver
+/// lets it go; while that many hang, a further one would hang too.
+const LOOKUPS_MAX: usize = 4;
 
 /// The verdict of an export.
 pub(crate) type Verdict = Result<Outcome, Error>;
@@ -44,6 +49,8 @@ struct Core<R: Runtime> {
     engine: Engine,
     runtime: R,
     resolver: Option<Resolver>,
+    /// Held by each lookup that runs.
+    lookups: Arc<()>,
     links: Vec<(ConnId, Link<R>)>,
     timer: R::Timer,
     exports: HashMap<ExportId, Slot>,
@@ -86,6 +93,7 @@ impl<R: Runtime> Channel<R> {
                 timer: runtime.timer(),
                 runtime,
                 resolver,
+                lookups: Arc::new(()),
                 links: Vec::new(),
                 exports: HashMap::new(),
                 waker: Waker::from(hub.clone()),
@@ -280,16 +288,13 @@ impl<R: Runtime> Core<R> {
         while let Some(action) = self.engine.poll_action() {
             has_acted = true;
             match action {
-                Action::Resolve(conn, name) => {
-                    let query = Resolve::new(name, self.resolver.clone());
-                    match guarded(|| Ok(self.runtime.resolve(query))) {
-                        Ok(resolving) => self.put(conn, Link::resolving(resolving), after),
-                        Err(error) => {
-                            let (now, why) = (self.runtime.now(), error.to_string());
-                            self.engine.handle(now, Fact::ResolveFailed(conn, &why));
-                        }
+                Action::Resolve(conn, name) => match self.resolve(name) {
+                    Ok(resolving) => self.put(conn, Link::resolving(resolving), after),
+                    Err(error) => {
+                        let (now, why) = (self.runtime.now(), error.to_string());
+                        self.engine.handle(now, Fact::ResolveFailed(conn, &why));
                     }
-                }
+                },
                 Action::Connect(conn, target) => match guarded(|| Ok(self.runtime.connect(&target))) {
                     Ok(connecting) => self.put(conn, Link::connecting(connecting), after),
                     Err(error) => {
@@ -310,6 +315,16 @@ impl<R: Runtime> Core<R> {
             }
         }
         has_acted
+    }
+
+    fn resolve(&self, name: Name) -> io::Result<R::Resolving> {
+        if Arc::strong_count(&self.lookups) > LOOKUPS_MAX {
+            return Err(io::Error::other(format!(
+                "{LOOKUPS_MAX} earlier lookups have not ended"
+            )));
+        }
+        let query = Resolve::new(name, self.resolver.clone(), &self.lookups);
+        guarded(|| Ok(self.runtime.resolve(query)))
     }
 
     fn put(&mut self, conn: ConnId, link: Link<R>, after: &mut After<R>) {

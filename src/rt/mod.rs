@@ -103,11 +103,18 @@ pub trait Timer {
 pub struct Resolve {
     name: Name,
     resolver: Option<Resolver>,
+    /// Shared by the lookups of one exporter, which are counted by it until they end.
+    _running: Arc<()>,
 }
 
 impl Resolve {
-    pub(crate) fn new(name: Name, resolver: Option<Resolver>) -> Self {
-        Self { name, resolver }
+    /// `running` is the exporter's; its lookups are as many as others hold it.
+    pub(crate) fn new(name: Name, resolver: Option<Resolver>, running: &Arc<()>) -> Self {
+        Self {
+            name,
+            resolver,
+            _running: running.clone(),
+        }
     }
 
     /// The name.
