@@ -90,7 +90,7 @@ impl<F: Future<Output = io::Result<T>>, T> Future for Wrapped<F> {
     type Output = io::Result<FuturesSocket<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map_ok(FuturesSocket)
+        self.0.as_mut().poll(cx).map_ok(FuturesSocket::new)
     }
 }
 

@@ -84,7 +84,8 @@ pub trait Socket {
     /// Reads into `buf`; zero bytes mean that the peer closed its side.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
-    /// Writes from `bufs`, in order, as much as the socket takes.
+    /// Writes from `bufs`, in order, as much as the socket takes. What it took is sent without a further call than those
+    /// of `poll_read`, which follow.
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>>;
 }
 

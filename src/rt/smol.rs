@@ -86,7 +86,7 @@ pub struct SmolConnecting(Pin<Box<dyn Future<Output = io::Result<SmolSocket>> + 
 async fn connect(address: SocketAddr) -> io::Result<SmolSocket> {
     let stream = Async::<TcpStream>::connect(address).await?;
     stream.get_ref().set_nodelay(true)?;
-    Ok(SmolSocket(FuturesSocket(stream)))
+    Ok(SmolSocket(FuturesSocket::new(stream)))
 }
 
 impl Future for SmolConnecting {
