@@ -29,6 +29,8 @@ mod session;
 pub use never::Never;
 #[cfg(feature = "grpc")]
 pub use session::Session;
+#[cfg(feature = "grpc")]
+pub(crate) use session::quiet;
 
 use crate::code::Code;
 use crate::config::Settings;

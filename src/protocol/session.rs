@@ -11,7 +11,8 @@ mod verdict;
 
 use self::budget::Budget;
 use self::call::Call;
-use self::link::{Link, quiet, reset};
+pub(crate) use self::link::quiet;
+use self::link::{Link, reset};
 use self::verdict::{describe_goaway, judge, unanswered};
 use super::frames::{Head, Kind};
 use super::grpc::Heads;

@@ -109,9 +109,9 @@ pub(super) fn reset(stream: &mut SendStream<Payload>) {
     stream.send_reset(Reason::CANCEL);
 }
 
-/// Keeps the spans and events of `h2` from the application's subscriber while the guard lives. An application that does
+/// Keeps the spans and events of `h2`, and of the runtime's libraries, from the application's subscriber while the guard lives. An application that does
 /// not listen to them pays for one comparison.
-pub(super) fn quiet(is_wanted: bool) -> Option<DefaultGuard> {
+pub(crate) fn quiet(is_wanted: bool) -> Option<DefaultGuard> {
     (is_wanted && LevelFilter::current() >= LevelFilter::DEBUG)
         .then(|| dispatcher::set_default(&Dispatch::none()))
 }
