@@ -156,3 +156,30 @@ fn current_thread_and_one_worker_deliver() {
         assert_eq!(outcome.expect("delivered").delivered(), 5);
     }
 }
+
+/// A test that pauses tokio's clock sees the deadline come at once, and no busy loop until the real one.
+#[test]
+fn a_paused_clock_is_the_clock_of_the_deadline() {
+    let collector = Collector::builder()
+        .answer(Answer::Never)
+        .start()
+        .expect("a collector");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let exporter = exporter(&runtime, &collector);
+    let (verdict, passed) = runtime.block_on(async {
+        let start = tokio::time::Instant::now();
+        let verdict = exporter
+            .export(batch(0, 5).with_timeout(Duration::from_secs(3_600)))
+            .await;
+        (verdict, start.elapsed())
+    });
+    assert!(verdict.expect_err("nobody answers").is_timeout());
+    assert!(
+        passed >= Duration::from_secs(3_600),
+        "{passed:?} of an hour passed"
+    );
+}

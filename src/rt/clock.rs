@@ -22,7 +22,7 @@ impl Clock {
     }
 
     /// The same point in time on std's clock; `None` when that clock does not reach so far.
-    #[cfg(any(feature = "tokio", feature = "smol"))]
+    #[cfg(feature = "smol")]
     pub(super) fn to_std(self, at: Instant) -> Option<std::time::Instant> {
         self.zero
             .checked_add(core::time::Duration::from_nanos(at.as_nanos()))

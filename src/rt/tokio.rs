@@ -1,6 +1,5 @@
 //! tokio: its sockets, its timers, its blocking pool for names.
 
-use super::clock::Clock;
 use super::{Resolve, Runtime, Socket, Timer};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind};
@@ -11,6 +10,7 @@ use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,7 +27,8 @@ use tokio::time::Sleep;
 #[derive(Clone, Debug)]
 pub struct Tokio {
     handle: Handle,
-    clock: Clock,
+    /// The zero of the clock: tokio's, which a test may have paused.
+    zero: tokio::time::Instant,
 }
 
 impl Tokio {
@@ -51,10 +52,8 @@ impl Tokio {
     ///
     /// The runtime has no time driver.
     pub fn with_handle(handle: Handle) -> Result<Self, Error> {
-        let tokio = Self {
-            handle,
-            clock: Clock::start(),
-        };
+        let zero = tokio_now(&handle);
+        let tokio = Self { handle, zero };
         match tokio.sleep_until(Instant::ZERO) {
             Ok(_) => Ok(tokio),
             Err(_) => Err(Error::new(
@@ -64,15 +63,26 @@ impl Tokio {
         }
     }
 
+    /// The same point in time on tokio's clock; `None` when that clock does not reach so far.
+    fn to_tokio(&self, at: Instant) -> Option<tokio::time::Instant> {
+        self.zero.checked_add(Duration::from_nanos(at.as_nanos()))
+    }
+
     /// A sleep on the captured runtime; tokio panics where it has no time driver.
     fn sleep_until(&self, at: Instant) -> io::Result<Pin<Box<Sleep>>> {
         let _entered = self.handle.enter();
-        let sleep = || match self.clock.to_std(at) {
-            Some(at) => Box::pin(tokio::time::sleep_until(at.into())),
-            None => Box::pin(tokio::time::sleep(core::time::Duration::MAX)),
+        let sleep = || match self.to_tokio(at) {
+            Some(at) => Box::pin(tokio::time::sleep_until(at)),
+            None => Box::pin(tokio::time::sleep(Duration::MAX)),
         };
         catch_unwind(AssertUnwindSafe(sleep)).map_err(|_| io::Error::other("tokio has no time driver"))
     }
+}
+
+/// The time on the clock of a runtime, which its test may have paused.
+fn tokio_now(handle: &Handle) -> tokio::time::Instant {
+    let _entered = handle.enter();
+    tokio::time::Instant::now()
 }
 
 impl Runtime for Tokio {
@@ -82,7 +92,7 @@ impl Runtime for Tokio {
     type Resolving = Entered<io::Result<Vec<SocketAddr>>>;
 
     fn now(&self) -> Instant {
-        self.clock.now()
+        Instant::ZERO + (tokio_now(&self.handle) - self.zero)
     }
 
     fn connect(&self, target: &Target) -> Self::Connecting {
@@ -174,8 +184,8 @@ impl Timer for TokioTimer {
             }
         };
         if *set_to != at {
-            match self.tokio.clock.to_std(at) {
-                Some(time) => sleep.as_mut().reset(time.into()),
+            match self.tokio.to_tokio(at) {
+                Some(time) => sleep.as_mut().reset(time),
                 None => return Poll::Pending,
             }
             *set_to = at;
