@@ -313,10 +313,17 @@ fn a_peer_that_breaks_the_connection_is_told_apart_from_one_that_resets() {
     // A DATA frame on a stream that was never opened.
     let mut raw = Raw::new();
     let whole = raw.call(10);
-    let unsent = raw.start(10).expect("there is room");
+    let handed_out = raw.start(10).expect("there is room");
+    let blocked = raw.start(100_000).expect("there is room");
     raw.input(&data(99, &[1], false));
-    assert!(is_unanswered(raw.log.end(whole)), "{:?}", raw.log.end(whole));
-    assert!(is_unprocessed(raw.log.end(unsent)), "{:?}", raw.log.end(unsent));
+    for call in [whole, handed_out] {
+        assert!(is_unanswered(raw.log.end(call)), "{:?}", raw.log.end(call));
+    }
+    assert!(
+        is_unprocessed(raw.log.end(blocked)),
+        "the peer's windows hold its end back: {:?}",
+        raw.log.end(blocked)
+    );
     assert_eq!(raw.log.closed.len(), 1);
     raw.flush();
     let last = raw.frames().pop().expect("frames");

@@ -4,7 +4,7 @@
 //! place of the stand-ins, and remembers where in the outgoing stream each request ends, so that the socket's progress
 //! tells exactly which requests it has taken whole. Never holds more than a bounded count of bytes that are not sent.
 
-use super::frames::{HEAD_LEN, Head, HeadBuffer, Kind, PREFACE_LEN};
+use super::frames::{END_STREAM, FLAGS_AT, HEAD_LEN, Head, HeadBuffer, Kind, PREFACE_LEN};
 use super::payload::Upload;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -101,10 +101,22 @@ impl Egress {
         self.uploads.push_back(upload);
     }
 
-    /// The call on `stream` is over. Its bytes are kept for the frame that `h2` may be writing.
-    pub(super) fn abandon(&mut self, stream: u32) {
+    /// The call on `stream` is over. Its bytes are kept for the frame that `h2` may be writing. Whether something of the
+    /// request was still to go out.
+    pub(super) fn abandon(&mut self, stream: u32) -> bool {
+        let Ok(at) = self.upload_at(stream) else {
+            return false;
+        };
+        self.uploads[at].is_abandoned = true;
+        true
+    }
+
+    /// As [`abandon`](Self::abandon), for a stream that is reset: a frame that `h2` holds ready does not end the request,
+    /// which was told not to have arrived.
+    pub(super) fn revoke(&mut self, stream: u32) {
         if let Ok(at) = self.upload_at(stream) {
             self.uploads[at].is_abandoned = true;
+            self.uploads[at].is_endless = true;
         }
     }
 
@@ -179,8 +191,16 @@ impl Egress {
     }
 
     fn begin_frame(&mut self, bytes: &[u8; HEAD_LEN]) -> Result<(), Misframed> {
-        let head = Head::parse(bytes);
-        self.copy(bytes);
+        let mut head = Head::parse(bytes);
+        let mut bytes = *bytes;
+        if head.kind == Kind::Data && head.ends_stream() {
+            let at = self.upload_at(head.stream).map_err(|_| Misframed)?;
+            if self.uploads[at].is_endless {
+                head.flags &= !END_STREAM;
+                bytes[FLAGS_AT] = head.flags;
+            }
+        }
+        self.copy(&bytes);
         if head.kind != Kind::Data {
             self.phase = if head.len == 0 {
                 Phase::Head

@@ -4,6 +4,8 @@
 
 /// Length of a frame head in bytes.
 pub(super) const HEAD_LEN: usize = 9;
+/// Where the flags stand in a frame head.
+pub(super) const FLAGS_AT: usize = 4;
 /// Length of the preface that a client sends in front of its first frame (RFC 9113, section 3.4).
 pub(super) const PREFACE_LEN: usize = 24;
 /// The largest payload that a peer may send before it is told otherwise (RFC 9113, section 6.5.2).
@@ -59,7 +61,7 @@ impl Head {
         Self {
             len: usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]),
             kind,
-            flags: bytes[4],
+            flags: bytes[FLAGS_AT],
             stream: u32::from_be_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]) & (u32::MAX >> 1),
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct Upload {
     pub stream: u32,
     /// The call is over: the bytes stay only for a frame that `h2` may be in the middle of.
     pub is_abandoned: bool,
+    /// The request is never to arrive whole: its stream is reset, and no frame ends it any more.
+    pub is_endless: bool,
     prefix: [u8; PREFIX_LEN],
     prefix_taken: usize,
     current: Bytes,
@@ -60,6 +62,7 @@ impl Upload {
         Self {
             stream,
             is_abandoned: false,
+            is_endless: false,
             prefix: [0, a, b, c, d],
             prefix_taken: 0,
             current: Bytes::new(),

@@ -29,6 +29,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::task::Poll;
+use h2::SendStream;
 
 /// Calls under way at a time, however many more the peer would take.
 const CALLS_MAX: usize = 1_000;
@@ -67,6 +68,8 @@ pub struct Session {
     heads: Heads,
     /// By stream, ascending.
     calls: VecDeque<Call>,
+    /// Streams of calls that were answered before `h2` had written their requests, while it holds frames back.
+    leaving: Vec<SendStream<Payload>>,
     news: News,
     budget: Budget,
     /// What the peer said in its last GOAWAY.
@@ -104,6 +107,7 @@ impl Protocol for Session {
             pipe,
             heads: Heads::new(settings)?,
             calls: VecDeque::new(),
+            leaving: Vec::new(),
             news: News::default(),
             budget: Budget::new(now),
             goaway: None,
@@ -336,6 +340,12 @@ impl Session {
             }
             break;
         }
+        if !self.leaving.is_empty() && !self.pipe.wire().egress.is_blocked() {
+            self.leaving.drain(..).for_each(|mut stream| reset(&mut stream));
+            if self.round().is_none() {
+                return;
+            }
+        }
         self.pipe.wire().egress.drop_abandoned();
         if self.state == State::Open {
             if let Some(refusal) = self.link.as_mut().and_then(Link::refusal) {
@@ -402,17 +412,32 @@ impl Session {
         else {
             return false;
         };
+        let may_arrive = self.may_arrive(at);
         if let Some(call) = self.calls.remove(at) {
-            let end = judge(end, call.is_sent, self.goaway.as_ref(), self.lost.as_ref());
+            let end = judge(end, may_arrive, self.goaway.as_ref(), self.lost.as_ref());
             self.release(call, end);
         }
         true
     }
 
     /// Ends a call. Dropping its stream resets it, unless both sides are done with it.
-    fn release(&mut self, call: Call, end: CallEnd) {
+    fn release(&mut self, mut call: Call, end: CallEnd) {
         self.budget.refill_call();
-        self.pipe.wire().egress.abandon(call.stream);
+        let mut wire = self.pipe.wire();
+        let egress = &mut wire.egress;
+        if !matches!(end, CallEnd::Answered(_)) {
+            egress.revoke(call.stream);
+        } else if egress.abandon(call.stream) {
+            // The peer does not want the rest, which `h2` would send on as windows open. While it is in the middle of a
+            // frame it does not know of a rest to drop.
+            let is_blocked = egress.is_blocked();
+            drop(wire);
+            if is_blocked {
+                self.leaving.push(call.sending);
+            } else {
+                reset(&mut call.sending);
+            }
+        }
         self.events.push_back(Event::Ended(call.id, end));
     }
 
@@ -426,7 +451,7 @@ impl Session {
     fn forget(&mut self, at: usize) -> Option<Call> {
         let mut call = self.calls.remove(at)?;
         self.budget.refill_call();
-        self.pipe.wire().egress.abandon(call.stream);
+        self.pipe.wire().egress.revoke(call.stream);
         reset(&mut call.sending);
         Some(call)
     }
@@ -469,10 +494,13 @@ impl Session {
             return;
         }
         self.state = State::Closed;
-        while let Some(call) = self.calls.pop_front() {
-            let end = end(call.is_sent);
-            self.release(call, end);
+        while !self.calls.is_empty() {
+            let end = end(self.may_arrive(0));
+            if let Some(call) = self.calls.pop_front() {
+                self.release(call, end);
+            }
         }
+        self.leaving.clear();
         self.link = None;
         self.pipe.wire().egress.drop_uploads();
         self.news = News::default();
@@ -485,6 +513,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let _guard = quiet(self.is_quiet);
         self.calls.clear();
+        self.leaving.clear();
         self.link = None;
     }
 }

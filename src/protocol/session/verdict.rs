@@ -10,7 +10,7 @@ use h2::Reason;
 
 /// Judges a call by the end of its stream, never by that of the connection.
 ///
-/// `is_sent` tells whether the socket had taken the whole request; `why` is what is known about the connection.
+/// `is_sent` tells whether the socket had taken the whole request or still may; `why` is what is known about the connection.
 pub(super) fn judge(end: ReadEnd, is_sent: bool, goaway: Option<&GoAway>, why: Option<&Failure>) -> CallEnd {
     let error = match end {
         ReadEnd::Answered(answer) => return CallEnd::Answered(answer),

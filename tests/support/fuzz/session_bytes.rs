@@ -24,6 +24,9 @@ pub fn run(data: &[u8]) {
         transmitted: 0,
         taken: 0,
         is_closed: false,
+        streams: BTreeMap::new(),
+        given_up: BTreeSet::new(),
+        outgoing: Outgoing::default(),
     };
     world.settle();
     while let Some(op) = input.byte() {
@@ -34,6 +37,12 @@ pub fn run(data: &[u8]) {
     world.settle();
     assert!(world.is_closed, "the end of the connection is told");
     assert!(world.open.is_empty(), "every call has an end: {:?}", world.open);
+    for stream in &world.given_up {
+        assert!(
+            !world.outgoing.ended.contains(stream),
+            "told not to have gone out, yet ended later: {stream}"
+        );
+    }
     assert!(!world.session.can_start() && world.session.is_draining());
 }
 
@@ -60,6 +69,11 @@ struct World {
     open: BTreeSet<u64>,
     /// Calls that were reported sent.
     sent: BTreeMap<u64, ()>,
+    /// The stream of every call that began.
+    streams: BTreeMap<u64, u32>,
+    /// Streams whose requests were told not to have been handed out whole.
+    given_up: BTreeSet<u32>,
+    outgoing: Outgoing,
     next_call: u64,
     transmitted: usize,
     taken: usize,
@@ -126,6 +140,8 @@ impl World {
         );
         if started.is_ok() {
             self.open.insert(self.next_call);
+            let stream = 2 * u32::try_from(self.streams.len()).expect("few calls") + 1;
+            self.streams.insert(self.next_call, stream);
         }
         self.next_call += 1;
     }
@@ -143,6 +159,7 @@ impl World {
     fn settle(&mut self) {
         while let Some(pieces) = self.session.poll_transmit() {
             self.transmitted += pieces.iter().map(Bytes::len).sum::<usize>();
+            pieces.iter().for_each(|piece| self.outgoing.read(piece));
         }
         let waiting = self.transmitted - self.taken;
         assert!(
@@ -159,10 +176,18 @@ impl World {
                 Event::Ended(CallId(call), end) => {
                     assert!(self.open.remove(&call), "ended twice, or never begun: {call}");
                     let is_sent = self.sent.contains_key(&call);
+                    let stream = self.streams[&call];
+                    // What was handed out whole is in doubt, taken or not, and nothing else is.
+                    let is_out = self.outgoing.ended.contains(&stream);
+                    assert!(is_out || !is_sent, "sent without being handed out: {call}");
                     match end {
-                        CallEnd::Unanswered(_) => assert!(is_sent, "in doubt, yet never sent whole: {call}"),
-                        // It is also in doubt where the whole request was handed out and not taken yet.
-                        CallEnd::Expired { sent } => assert!(sent || !is_sent, "{call}"),
+                        CallEnd::Unanswered(_) => assert!(is_out, "in doubt, yet never handed out: {call}"),
+                        CallEnd::Expired { sent } => {
+                            assert_eq!(sent, is_out, "{call}");
+                            if !sent {
+                                self.given_up.insert(stream);
+                            }
+                        }
                         CallEnd::Answered(_) | CallEnd::Unprocessed(_) => {}
                     }
                 }
@@ -170,6 +195,38 @@ impl World {
                 Event::Closed(_) => self.is_closed = true,
             }
         }
+    }
+}
+
+/// Reads the frame heads of what goes out.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    is_after_preface: bool,
+    /// Streams with a DATA frame that ends them.
+    ended: BTreeSet<u32>,
+}
+
+impl Outgoing {
+    fn read(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        if !self.is_after_preface && self.bytes.len() >= 24 {
+            self.bytes.drain(..24);
+            self.is_after_preface = true;
+        }
+        let mut at = 0;
+        while let (true, Some(head)) = (self.is_after_preface, self.bytes.get(at..at + 9)) {
+            let len = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            if self.bytes.len() < at + 9 + len {
+                break;
+            }
+            if (head[3], head[4] & 1) == (0, 1) {
+                let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                assert!(self.ended.insert(stream), "ended twice: {stream}");
+            }
+            at += 9 + len;
+        }
+        self.bytes.drain(..at);
     }
 }
 
