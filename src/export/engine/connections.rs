@@ -316,11 +316,13 @@ impl<P: Protocol> Engine<P> {
             } else {
                 continue;
             };
+            // What its calls have left to write must not reach a collector that they are told not to have reached.
+            let can_write = open.calls.is_empty();
             open.session.handle_eof(now, why);
             open.is_dirty = true;
             open.over = Some(Over {
                 why: why.to_owned(),
-                can_write: true,
+                can_write,
             });
             self.drain_session(at);
         }
