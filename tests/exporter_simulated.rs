@@ -307,3 +307,24 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(), run());
 }
+
+/// An export that never got a connection names what became of those before.
+#[test]
+fn a_collector_that_sends_everybody_away_is_named_to_those_who_waited() {
+    let mut world = simulation();
+    world.builder.inbox().answer(Answer::GoAway {
+        reason: 0,
+        debug_data: bytes::Bytes::new(),
+    });
+    let ids: Vec<_> = (0..50).map(|id| world.submit(batch(id, 1))).collect();
+    for id in ids {
+        let error = world.run_until_settled(id).expect_err("nobody is served");
+        assert!(error.to_string().contains("GOAWAY"), "{error}");
+        assert_eq!(error.counts().dropped, 1, "{error}");
+    }
+    let connections = world.builder.inbox().counters().connections;
+    assert!(
+        (2..20).contains(&connections),
+        "{connections} connections in 10 s"
+    );
+}

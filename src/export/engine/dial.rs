@@ -59,6 +59,13 @@ impl Dialer {
     pub(super) fn last_failure(&self) -> Option<&LastFailure> {
         self.last.as_ref()
     }
+
+    /// The last failure, while nothing has gone well since.
+    pub(super) fn trouble(&self) -> Option<&LastFailure> {
+        self.last
+            .as_ref()
+            .filter(|_| self.failed > 0 || self.fruitless > 0)
+    }
 }
 
 impl Attempt {

@@ -76,7 +76,7 @@ impl<P: Protocol> Engine<P> {
             if at > self.now {
                 return;
             }
-            let pending = self.pending();
+            let pending = self.pending().or_else(|| self.dialer.trouble().cloned());
             if let Some(machine) = self.exports.get_mut(&id) {
                 machine.explain(pending);
                 if let Some((conn, _)) = machine.call() {

@@ -110,10 +110,16 @@ impl Reply {
                 }
             }
             Some(code) => answer(code, status.message),
-            None => answer(
-                Code::UNKNOWN,
-                format!("the answer's grpc-status is no number; {}", status.message),
-            ),
+            None => {
+                let separator = if status.message.is_empty() { "" } else { "; " };
+                answer(
+                    Code::UNKNOWN,
+                    format!(
+                        "the answer's grpc-status is no number{separator}{}",
+                        status.message
+                    ),
+                )
+            }
         }
     }
 }
