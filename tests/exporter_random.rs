@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// Seeds of a run, each a world of its own.
-const SEEDS: std::ops::Range<u64> = 0..50;
+const SEEDS: std::ops::Range<u64> = 0..40;
 
 /// Facts of one world at most: about ten times what the longest takes.
 const STEPS_MAX: usize = 200_000;
@@ -145,8 +145,12 @@ impl World {
             }
             self.perturb();
             let has_moved = self.act() | self.move_bytes();
-            if !has_moved && self.exports.values().all(|e| e.verdict.is_some()) && to_come == 0 {
-                return self.audit();
+            if to_come == 0 && self.exports.values().all(|e| e.verdict.is_some()) {
+                // What still lies with a slow socket arrives before the reckoning.
+                self.socket = usize::MAX;
+                if !has_moved {
+                    return self.audit();
+                }
             }
             if !has_moved || self.rng.u8(..8) == 0 {
                 self.pass_time(has_moved || to_come > 0);
