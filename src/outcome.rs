@@ -13,7 +13,8 @@ pub struct ItemCounts {
     pub rejected: u64,
     /// They were given up here, and the collector certainly did not process them.
     pub dropped: u64,
-    /// The socket took the whole request and no answer that could be read came: they may or may not have arrived.
+    /// The socket took the whole request, or held all of it when the export ended, and no answer that could be read came:
+    /// they may or may not have arrived.
     pub unknown: u64,
 }
 

@@ -29,7 +29,8 @@ pub enum Fact<'a> {
     ConnectFailed(ConnId, &'a str),
     /// The socket delivered bytes.
     Input(ConnId, &'a [u8]),
-    /// The socket took so many of the bytes of [`Action::Transmit`], in their order.
+    /// The socket took so many of the bytes of [`Action::Transmit`], in their order. All that it took is told before
+    /// [`Eof`](Self::Eof) or [`Failed`](Self::Failed): what was not told then counts as not sent.
     Sent(ConnId, usize),
     /// The peer closed its side in order.
     Eof(ConnId),

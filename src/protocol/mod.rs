@@ -125,7 +125,8 @@ pub enum CallEnd {
     /// The call failed and the peer certainly did not process it: refused, above a GOAWAY's last stream, or never sent
     /// whole.
     Unprocessed(Failure),
-    /// The socket took the whole request and no answer came that could be read.
+    /// The socket took the whole request, or may still take what was handed out of it, and no answer came that could be
+    /// read.
     Unanswered(Failure),
     /// The call's deadline passed.
     Expired {
