@@ -112,6 +112,51 @@ fn an_oversized_attribute_is_refused_by_the_memory_limit() {
     assert!(exporter.stats().is_conserved());
 }
 
+/// Decoders give up on what nests deeper than a hundred messages, and with it on the whole request.
+#[test]
+fn an_attribute_that_nests_without_end_costs_no_other_span() {
+    use otlp_embed::pb::common::{AnyValue, KeyValue, KeyValueList, any_value::Value};
+    use otlp_embed::pb::trace::{ResourceSpans, ScopeSpans, Span};
+    let pair = |value| KeyValue {
+        key: "deeper".into(),
+        value: Some(value),
+        ..KeyValue::default()
+    };
+    let mut value = AnyValue {
+        value: Some(Value::StringValue("the end".into())),
+    };
+    for _ in 0..500 {
+        let list = KeyValueList {
+            values: vec![pair(value)],
+        };
+        value = AnyValue {
+            value: Some(Value::KvlistValue(list)),
+        };
+    }
+    let span = |id, attributes| Span {
+        trace_id: vec![1; 16],
+        span_id: vec![id; 8],
+        attributes,
+        ..Span::default()
+    };
+    let scope = ScopeSpans {
+        spans: vec![span(1, vec![pair(value)]), span(2, Vec::new())],
+        ..ScopeSpans::default()
+    };
+    let spans = vec![ResourceSpans {
+        scope_spans: vec![scope],
+        ..ResourceSpans::default()
+    }];
+    let collector = Collector::start().expect("a collector");
+    let exporter = exporter_to(collector.addr());
+    let outcome = exporter
+        .export(Request::from_spans(spans))
+        .wait()
+        .expect("both are read");
+    assert_eq!(outcome.delivered(), 2);
+    assert_eq!(collector.spans().len(), 2);
+}
+
 #[test]
 fn an_empty_request_is_a_success_that_is_never_sent() {
     let collector = Collector::start().expect("a collector");

@@ -23,12 +23,17 @@ use alloc::vec::Vec;
 /// What a span is taken to need, to guess the size of the request.
 const SPAN_BYTES: usize = 400;
 
+/// Lists within lists that are written. A level of a key-value list is three messages, and decoders of protobuf refuse a
+/// request with more than a hundred levels of messages: one such attribute would cost the whole batch.
+const NESTING_MAX: usize = 30;
+
 impl Request {
     /// Encodes owned spans; the bytes are those that `prost` writes for the same messages.
     ///
     /// The spans are kept in place as long as the request lives: texts and byte values of 1 KiB and more are referenced
-    /// instead of copied. Nothing is checked, grouped or left out; without spans the request is
-    /// [empty](Self::is_empty) whatever resources and scopes there are, and is not sent.
+    /// instead of copied. Nothing is checked or grouped, and nothing is left out but what lies in more than 30 lists within
+    /// lists, where empty values stand instead: collectors refuse a request that nests deeper. Without spans the request
+    /// is [empty](Self::is_empty) whatever resources and scopes there are, and is not sent.
     pub fn from_spans(spans: impl Into<Vec<ResourceSpans>>) -> Self {
         pinned::pin(spans.into(), |spans, lender| {
             let items: usize = spans
@@ -40,6 +45,7 @@ impl Request {
                 sink: Sink::default(),
                 lender,
                 span_width: 2,
+                nesting: 0,
             };
             writer.sink.expect_len((items * SPAN_BYTES).next_power_of_two());
             spans.iter().for_each(|spans| writer.resource_spans(spans));
@@ -83,6 +89,8 @@ struct Writer<'s> {
     sink: Sink,
     lender: Lender<'s, Vec<ResourceSpans>>,
     span_width: usize,
+    /// Lists around the value that is written.
+    nesting: usize,
 }
 
 impl<'s> Writer<'s> {
@@ -236,18 +244,23 @@ impl<'s> Writer<'s> {
             Some(Value::DoubleValue(value)) => {
                 fixed64_field(&mut self.sink, value::VALUE_DOUBLE, value.to_bits(), true);
             }
+            Some(Value::ArrayValue(_) | Value::KvlistValue(_)) if self.nesting == NESTING_MAX => {}
             Some(Value::ArrayValue(array)) => {
+                self.nesting += 1;
                 let list = self.sink.open(value::VALUE_ARRAY, 1);
                 array
                     .values
                     .iter()
                     .for_each(|value| self.value(value::LIST_VALUES, value));
                 self.sink.close(list);
+                self.nesting -= 1;
             }
             Some(Value::KvlistValue(pairs)) => {
+                self.nesting += 1;
                 let list = self.sink.open(value::VALUE_KVLIST, 1);
                 self.attributes(value::LIST_VALUES, &pairs.values);
                 self.sink.close(list);
+                self.nesting -= 1;
             }
             Some(Value::BytesValue(bytes)) => self.bytes_always(value::VALUE_BYTES, bytes),
             Some(Value::StringValueStrindex(index)) => {
