@@ -3,7 +3,11 @@
 //! Whatever comes, each export gets one verdict, no later than its deadline, the law of conservation holds after each
 //! fact, one fact leads to a bounded count of actions, and a timer that fired is not due again.
 
+#[path = "input.rs"]
+mod input;
+
 use bytes::Bytes;
+use input::{Input, frame};
 use otlp_embed::encode::Signal;
 use otlp_embed::export::{Action, ConnId, Engine, ExportId, Fact};
 use otlp_embed::protocol::Session;
@@ -39,22 +43,6 @@ pub fn run(data: &[u8]) {
     world.fact(Fact::Shutdown);
     assert!(world.engine.is_idle(), "nothing is left");
     assert_eq!(world.engine.stats().settled().total(), world.accepted);
-}
-
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn bytes(&mut self, count: usize) -> &'a [u8] {
-        let (now, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        now
-    }
 }
 
 struct World {
@@ -189,12 +177,4 @@ impl World {
         assert!(stats.is_conserved(), "{stats:?}");
         assert_eq!(stats.in_flight, 3 * self.deadlines.len() as u64, "{stats:?}");
     }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend((stream & 0x7fff_ffff).to_be_bytes());
-    bytes.extend(payload);
-    bytes
 }

@@ -2,7 +2,11 @@
 //!
 //! Whatever comes, each call ends exactly once, what is held stays bounded, and the requests go out as they are.
 
+#[path = "input.rs"]
+mod input;
+
 use bytes::Bytes;
+use input::{Input, frame};
 use otlp_embed::encode::Signal;
 use otlp_embed::protocol::{CallEnd, CallId, Event, Protocol, Session};
 use otlp_embed::time::Instant;
@@ -44,22 +48,6 @@ pub fn run(data: &[u8]) {
         );
     }
     assert!(!world.session.can_start() && world.session.is_draining());
-}
-
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn bytes(&mut self, count: usize) -> &'a [u8] {
-        let (now, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        now
-    }
 }
 
 struct World {
@@ -228,12 +216,4 @@ impl Outgoing {
         }
         self.bytes.drain(..at);
     }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    frame.extend_from_slice(&[kind, flags]);
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
 }
