@@ -1,5 +1,7 @@
 //! Noise of a fixed seed, read as a server's bytes.
 
+#[path = "support/fuzz/input.rs"]
+mod input;
 #[path = "support/fuzz/session_bytes.rs"]
 mod session_bytes;
 

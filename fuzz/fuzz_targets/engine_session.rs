@@ -3,5 +3,7 @@
 
 #[path = "../../tests/support/fuzz/engine_session.rs"]
 mod engine_session;
+#[path = "../../tests/support/fuzz/input.rs"]
+mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| engine_session::run(data));

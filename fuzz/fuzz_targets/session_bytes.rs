@@ -1,6 +1,8 @@
 //! Arbitrary bytes from a peer against a session.
 #![no_main]
 
+#[path = "../../tests/support/fuzz/input.rs"]
+mod input;
 #[path = "../../tests/support/fuzz/session_bytes.rs"]
 mod session_bytes;
 

@@ -3,11 +3,8 @@
 //! Whatever comes, each export gets one verdict, no later than its deadline, the law of conservation holds after each
 //! fact, one fact leads to a bounded count of actions, and a timer that fired is not due again.
 
-#[path = "input.rs"]
-mod input;
-
+use super::input::{Input, frame};
 use bytes::Bytes;
-use input::{Input, frame};
 use otlp_embed::encode::Signal;
 use otlp_embed::export::{Action, ConnId, Engine, ExportId, Fact};
 use otlp_embed::protocol::Session;

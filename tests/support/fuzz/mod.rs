@@ -3,4 +3,5 @@
 pub mod encode_roundtrip;
 pub mod engine_ops;
 pub mod engine_session;
+pub mod input;
 pub mod session_bytes;

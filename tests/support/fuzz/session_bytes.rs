@@ -2,11 +2,8 @@
 //!
 //! Whatever comes, each call ends exactly once, what is held stays bounded, and the requests go out as they are.
 
-#[path = "input.rs"]
-mod input;
-
+use super::input::{Input, frame};
 use bytes::Bytes;
-use input::{Input, frame};
 use otlp_embed::encode::Signal;
 use otlp_embed::protocol::{CallEnd, CallId, Event, Protocol, Session};
 use otlp_embed::time::Instant;
