@@ -29,6 +29,7 @@ pub const DEFAULT_ENDPOINT: &str = "http://localhost:4317";
 ///     .with_header("x-scope-orgid", "acme");
 /// ```
 #[derive(Clone)]
+#[must_use = "setters take the configuration and give it back"]
 pub struct Config {
     endpoint: String,
     timeout: Duration,
@@ -141,8 +142,8 @@ impl Config {
         self
     }
 
-    /// Encoded bytes that exports without a verdict may hold together; 64 MiB unless set. An export above the limit
-    /// ends at once in a retryable error.
+    /// Encoded bytes that exports without a verdict may hold together; 64 MiB unless set. An export that does not
+    /// fit beside the others ends at once in a retryable error, one that exceeds the limit by itself in a misuse error.
     pub fn with_memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit_bytes = bytes;
         self
@@ -215,6 +216,16 @@ impl Config {
     }
 }
 
+/// Whether a text could be base64, padded or not (gRPC, "Binary-Header").
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    text.len() - digits.len() <= 2
+        && digits.len() % 4 != 1
+        && digits
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+}
+
 /// A header fit for gRPC metadata: the name in lowercase, the value printable ASCII.
 pub(crate) fn checked_header(name: &str, value: &str) -> Result<(String, String), Error> {
     let lower = name.trim().to_ascii_lowercase();
@@ -236,6 +247,9 @@ pub(crate) fn checked_header(name: &str, value: &str) -> Result<(String, String)
         return refuse("the exporter sets this header itself");
     }
     let value = value.trim();
+    if lower.ends_with("-bin") && !is_base64(value) {
+        return refuse("a name ending in -bin takes a value in base64");
+    }
     if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return refuse(
             "the value must be printable ASCII; use a name ending in -bin and base64 for other bytes",
@@ -276,6 +290,8 @@ mod tests {
             (Config::new().with_header("", "x"), "with_header"),
             (Config::new().with_header("grpc-timeout", "1S"), "with_header"),
             (Config::new().with_header("x-key", "a\nb"), "with_header"),
+            (Config::new().with_header("x-bin", "not base64!"), "base64"),
+            (Config::new().with_header("x-bin", "AAAAA"), "base64"),
             (Config::new().with_endpoint("https://collector"), "TLS"),
         ] {
             let error = config.settings().err().expect(what);

@@ -119,7 +119,12 @@ impl Endpoint {
         }
         let (host, port) =
             split_port(authority).ok_or_else(|| refuse("the port is not a number in 1–65535"))?;
-        let host = parse_host(host).ok_or_else(|| refuse("the host is missing or malformed"))?;
+        if host.is_empty() {
+            return Err(refuse("the host is missing"));
+        }
+        let host = parse_host(host).ok_or_else(|| {
+            refuse("the host is neither an address nor a name of letters, digits, '-', '_' and '.'")
+        })?;
         let port = port.unwrap_or(GRPC_PORT);
         let authority = match &host {
             Host::Name(name) => format!("{name}:{port}"),

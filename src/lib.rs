@@ -4,6 +4,28 @@
 //! clock, spawns nothing and takes its randomness as a seed. Futures, runtimes, sockets and threads are thin shells
 //! around it.
 //!
+//! ```no_run
+//! use otlp_embed::{Config, Resource, TraceBatch, rt};
+//!
+//! # fn main() -> Result<(), otlp_embed::Error> {
+//! let mut batch = TraceBatch::new(&Resource::builder().attr("service.name", "shop").build());
+//! batch.scope("my-lib", "1.0");
+//! batch.span([1; 16], [2; 8], "checkout").attr("items", 3).times(1_000..2_000).end();
+//!
+//! // Once a process; `rt::Tokio`, `rt::Smol` and `rt::FuturesIo` give futures to await instead of `wait`.
+//! let exporter = Config::new().with_endpoint("http://localhost:4317").build(rt::Blocking::new()?)?;
+//! let outcome = exporter.export(batch.finish()).wait()?;
+//! println!("{} delivered, {} rejected", outcome.delivered(), outcome.rejected());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! `grpc` (on by default) speaks OTLP over gRPC, and brings `std`; `tokio`, `smol` and `futures-io` each add an adapter in
+//! [`rt`]; `testing` adds a collector to test against. Without any, the crate is `no_std` with `alloc`: messages,
+//! encoding, policies and the state machine.
+//!
 //! # Layers
 //!
 //! A layer uses the layers above it in this table, never one below.

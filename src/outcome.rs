@@ -50,7 +50,8 @@ impl fmt::Display for ItemCounts {
 pub enum DropReason {
     /// The caller dropped or cancelled the export.
     Cancelled,
-    /// The time given to the export was over.
+    /// The time given to the export was over, or too short for a further attempt; [`Error::is_timeout`](crate::Error::is_timeout)
+    /// tells the two apart.
     Deadline,
     /// The retry policy allows no further attempt.
     Attempts,
@@ -58,7 +59,7 @@ pub enum DropReason {
     NotRetryable,
     /// The exporter's memory limit was reached.
     MemoryLimit,
-    /// The exporter was shut down.
+    /// The exporter was shut down, or the runtime under it ended.
     Shutdown,
 }
 
@@ -91,7 +92,7 @@ impl DropReason {
     }
 }
 
-/// What the collector said to an export that it accepted, in whole or in part.
+/// What the collector said to an export that it took: in whole, in part, or with every item refused in a partial success.
 ///
 /// A partial success is an outcome and not an error, and is never retried (OTLP specification, "Partial Success").
 #[derive(Clone, Debug, PartialEq, Eq)]

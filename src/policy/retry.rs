@@ -41,6 +41,30 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Sets [`initial`](Self::initial).
+    pub fn with_initial(mut self, initial: Duration) -> Self {
+        self.initial = initial;
+        self
+    }
+
+    /// Sets [`max`](Self::max).
+    pub fn with_max(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
+    /// Sets [`multiplier`](Self::multiplier).
+    pub fn with_multiplier(mut self, multiplier: f64) -> Self {
+        self.multiplier = multiplier;
+        self
+    }
+
+    /// Sets [`attempts_max`](Self::attempts_max).
+    pub fn with_attempts_max(mut self, attempts_max: u32) -> Self {
+        self.attempts_max = attempts_max;
+        self
+    }
+
     /// No second attempt.
     pub fn never() -> Self {
         Self {

@@ -5,6 +5,7 @@ use crate::endpoint::Target;
 use crate::error::{Error, Kind};
 use crate::time::Instant;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -24,6 +25,12 @@ use tokio::time::Sleep;
 /// runtime. Names are resolved on its blocking pool. Sockets and deadlines work only while that runtime is driven: one
 /// of the flavour `current_thread` stands still outside `block_on`. After it is gone, exports end in an error whose
 /// [`is_runtime_gone`](crate::Error::is_runtime_gone) is true.
+///
+/// # Panics
+///
+/// tokio reports a missing driver and an ended runtime by panicking. The adapter turns that panic into the error; the
+/// panic hook still runs, and a program built with `panic = "abort"` ends. Build the runtime with `enable_all()`, and shut
+/// the exporter down before its runtime.
 #[derive(Clone, Debug)]
 pub struct Tokio {
     handle: Handle,
@@ -36,7 +43,7 @@ impl Tokio {
     ///
     /// # Errors
     ///
-    /// The caller runs in no tokio runtime, or its runtime has no time driver.
+    /// The caller runs in no tokio runtime, or its runtime lacks the time or the I/O driver.
     pub fn current() -> Result<Self, Error> {
         let handle = Handle::try_current().map_err(|error| {
             let message = "rt::Tokio::current was called outside a tokio runtime; call it in one, pass a handle with \
@@ -50,17 +57,33 @@ impl Tokio {
     ///
     /// # Errors
     ///
-    /// The runtime has no time driver.
+    /// The runtime lacks the time or the I/O driver.
     pub fn with_handle(handle: Handle) -> Result<Self, Error> {
         let zero = tokio_now(&handle);
         let tokio = Self { handle, zero };
-        match tokio.sleep_until(Instant::ZERO) {
-            Ok(_) => Ok(tokio),
-            Err(_) => Err(Error::new(
-                Kind::Runtime,
-                "the tokio runtime has no time driver, so no deadline could be kept; build it with enable_all()",
-            )),
+        let refuse = |what: &str| {
+            let text = format!("the tokio runtime has no {what}; build it with enable_all()");
+            Err(Error::new(Kind::Runtime, text))
+        };
+        if tokio.sleep_until(Instant::ZERO).is_err() {
+            return refuse("time driver, so no deadline could be kept");
         }
+        if !tokio.has_io() {
+            return refuse("I/O driver, so no socket could be opened");
+        }
+        Ok(tokio)
+    }
+
+    /// Whether the runtime serves sockets; tokio panics where it does not. Where the system has no socket to give, the
+    /// first export finds out.
+    fn has_io(&self) -> bool {
+        let probe = || -> io::Result<()> {
+            let socket = std::net::UdpSocket::bind((core::net::Ipv4Addr::LOCALHOST, 0))?;
+            socket.set_nonblocking(true)?;
+            tokio::net::UdpSocket::from_std(socket).map(drop)
+        };
+        let _entered = self.handle.enter();
+        catch_unwind(AssertUnwindSafe(probe)).is_ok()
     }
 
     /// The same point in time on tokio's clock; `None` when that clock does not reach so far.
@@ -193,6 +216,10 @@ impl Timer for TokioTimer {
         // tokio panics when a sleep is polled after its runtime has ended.
         catch_unwind(AssertUnwindSafe(|| sleep.as_mut().poll(cx)))
             .map(|poll| poll.map(Ok))
-            .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the tokio runtime has ended"))))
+            .unwrap_or_else(|_| {
+                Poll::Ready(Err(io::Error::other(
+                    "the tokio runtime has ended; shut the exporter down before its runtime",
+                )))
+            })
     }
 }

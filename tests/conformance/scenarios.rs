@@ -18,9 +18,9 @@ fn collector() -> Collector {
 
 /// Retries that do not make a test wait.
 fn quick() -> Config {
-    let mut policy = RetryPolicy::default();
-    policy.initial = Duration::from_millis(5);
-    policy.max = Duration::from_millis(20);
+    let policy = RetryPolicy::default()
+        .with_initial(Duration::from_millis(5))
+        .with_max(Duration::from_millis(20));
     Config::new().with_retry_policy(policy).with_timeout(LONG)
 }
 

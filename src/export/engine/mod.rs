@@ -227,8 +227,7 @@ impl<P: Protocol> Engine<P> {
                 "a request of {len} bytes is larger than the memory limit of {limit} bytes by itself; split it, or raise \
                  with_memory_limit"
             );
-            let error = refuse(Kind::MemoryLimit, text).into_final();
-            return Some((error, DropReason::MemoryLimit));
+            return Some((refuse(Kind::Misuse, text), DropReason::MemoryLimit));
         }
         if len > limit.saturating_sub(held) {
             let text = format!(
