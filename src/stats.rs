@@ -8,7 +8,7 @@ use core::fmt;
 ///
 /// The law of conservation holds at every moment:
 /// `accepted = delivered + rejected + dropped (all reasons) + unknown + in_flight`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Items handed to the exporter.
@@ -64,6 +64,35 @@ impl Stats {
     }
 }
 
+impl fmt::Debug for Stats {
+    /// Drops are shown by their reasons.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Dropped<'a>(&'a Stats);
+        impl fmt::Debug for Dropped<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let counts = DropReason::ALL.map(|reason| (reason, self.0.dropped_for(reason)));
+                f.debug_map()
+                    .entries(counts.into_iter().filter(|(_, count)| *count > 0))
+                    .finish()
+            }
+        }
+        f.debug_struct("Stats")
+            .field("accepted", &self.accepted)
+            .field("delivered", &self.delivered)
+            .field("rejected", &self.rejected)
+            .field("dropped", &Dropped(self))
+            .field("unknown", &self.unknown)
+            .field("in_flight", &self.in_flight)
+            .field("exports_in_flight", &self.exports_in_flight)
+            .field("bytes_in_flight", &self.bytes_in_flight)
+            .field("possible_duplicates", &self.possible_duplicates)
+            .field("retries", &self.retries)
+            .field("connections", &self.connections)
+            .field("last_error", &self.last_error)
+            .finish()
+    }
+}
+
 /// What became of everything that an exporter accepted, at the end of its shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -90,5 +119,30 @@ impl fmt::Display for Report {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn drops_are_shown_by_their_reasons() {
+        let mut stats = Stats {
+            accepted: 5,
+            delivered: 3,
+            ..Stats::default()
+        };
+        stats.dropped[DropReason::Deadline.index()] = 2;
+        assert!(stats.is_conserved());
+        let shown = format!("{stats:?}");
+        assert!(shown.contains("dropped: {Deadline: 2}"), "{shown}");
+        let report = Report { stats };
+        assert_eq!(report.lost(), 2);
+        assert_eq!(
+            format!("{report}"),
+            "5 accepted: 3 delivered, 0 rejected, 2 dropped, 0 unknown; 2 dropped (deadline)"
+        );
     }
 }

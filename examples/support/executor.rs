@@ -21,7 +21,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Wake;
 
 /// The event loop: tasks that are ready, and what the others wait for.
@@ -65,15 +65,21 @@ enum Wait {
     },
 }
 
+impl Ready {
+    fn push(&self, task: usize) {
+        self.lock().push_back(task);
+        // Full means that it rings already.
+        let _ = (&self.rope).write(&[1]);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<usize>> {
+        self.queue.lock().expect("nothing panics under the lock")
+    }
+}
+
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.ready
-            .queue
-            .lock()
-            .expect("no task panics under the lock")
-            .push_back(self.task);
-        // Full means that it rings already.
-        let _ = (&self.ready.rope).write(&[1]);
+        self.ready.push(self.task);
     }
 }
 
@@ -100,12 +106,7 @@ impl Handle {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.0.tasks.borrow_mut();
         tasks.push(Some(Box::pin(task)));
-        self.0
-            .ready
-            .queue
-            .lock()
-            .expect("no task panics under the lock")
-            .push_back(tasks.len() - 1);
+        self.0.ready.push(tasks.len() - 1);
     }
 
     /// Runs the loop until `future` is ready; other tasks run along.
@@ -125,16 +126,11 @@ impl Handle {
         }
     }
 
+    /// Polls each task that is ready once. One that wakes itself comes again after the sockets had their turn.
     fn run_ready(&self) {
-        loop {
-            let next = self
-                .0
-                .ready
-                .queue
-                .lock()
-                .expect("no task panics under the lock")
-                .pop_front();
-            let Some(number) = next else { return };
+        let ready = core::mem::take(&mut *self.0.ready.lock());
+        for number in ready {
+            // A task that was woken twice may have ended in between.
             let Some(mut task) = self.0.tasks.borrow_mut()[number].take() else {
                 continue;
             };
