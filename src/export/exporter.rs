@@ -33,6 +33,22 @@ impl Config {
 }
 
 /// Exports requests to one collector. Clones share its connections, its memory limit and its account.
+///
+/// ```no_run
+/// use otlp_embed::{Config, Error, Request, rt};
+/// use std::time::Duration;
+///
+/// # async fn run(first: Request, second: Request) -> Result<(), Error> {
+/// let exporter = Config::new().build(rt::Tokio::current()?)?;
+/// // Optional: a task that moves every export and looks after the connection between them.
+/// tokio::spawn(exporter.driver());
+///
+/// let (a, b) = tokio::join!(exporter.export(first), exporter.export(second));
+/// println!("{}, {}", a?, b?);
+/// println!("{}", exporter.shutdown(Duration::from_secs(5)).await);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Exporter<R: Runtime> {
     channel: Arc<Channel<R>>,
     /// Clones alive: the driver ends with the last.
@@ -50,7 +66,8 @@ impl<R: Runtime> Exporter<R> {
     }
 
     /// Optional upkeep, to be run anywhere: while it runs, it alone moves the exports, so that their futures are polled
-    /// only when their verdict is there, and connections are looked after between exports.
+    /// only when their verdict is there, and connections are looked after between exports: a GOAWAY, a ping or the end of
+    /// an idle connection is noticed when it comes, and not with the next export.
     ///
     /// It ends with the last exporter or after [`shutdown`](Self::shutdown), and keeps neither alive. Give it a task of its
     /// own: once it was polled it has to be polled on or dropped, and one that is kept but not polled delays the exports,

@@ -46,7 +46,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Where an exporter's sockets, time and names come from.
 ///
 /// No bound asks for `Send`: a runtime of one thread gives futures of one thread, and the others' futures are `Send`
-/// because their parts are.
+/// because their parts are. `examples/support/executor.rs` is a runtime written by hand, of one thread.
+///
+/// Every method is called while the exporter is locked: none may call the exporter that it serves. One that panics costs
+/// the connection that it was called for; a timer's panic counts as the end of the runtime.
 pub trait Runtime: Clone {
     /// A connected, non-blocking socket.
     type Io: Socket;
@@ -60,7 +63,8 @@ pub trait Runtime: Clone {
     /// The time on a monotonic clock whose zero is this runtime's choice.
     fn now(&self) -> Instant;
 
-    /// Opens a socket. Dropping the future abandons the attempt.
+    /// Opens a socket: connected, non-blocking, and with `TCP_NODELAY` set where it is TCP. Dropping the future abandons
+    /// the attempt.
     fn connect(&self, target: &Target) -> Self::Connecting;
 
     /// Resolves a name: [`Resolve::run`] blocks and belongs on a thread that may.
@@ -84,7 +88,8 @@ pub trait Socket {
     /// Reads into `buf`; zero bytes mean that the peer closed its side.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
-    /// Writes from `bufs`, in order, as much as the socket takes. What it took is sent without a further call than those
+    /// Writes from `bufs`, which are not empty, in order, as much as the socket takes; zero bytes mean that it will never
+    /// take more. What it took is sent without a further call than those
     /// of `poll_read`, which follow.
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>>;
 }
