@@ -189,3 +189,30 @@ fn hanging_lookups_are_bounded() {
     assert!(error.contains("earlier lookups have not ended"), "{error}");
     drop(release);
 }
+
+/// Between exports, only a driver hears that the collector wants to end the connection.
+#[test]
+fn a_driver_closes_a_connection_that_drains_while_idle() {
+    let collector = Collector::start().expect("a collector");
+    let exporter = exporter(&collector);
+    let driver = exporter.driver();
+    let thread = std::thread::spawn(move || driver.wait());
+    exporter.export(batch(0, 1)).wait().expect("delivered");
+    assert_eq!(collector.open_connections(), 1);
+    collector.drain_connections();
+    let start = Instant::now();
+    while collector.open_connections() > 0 {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "the driver does not hear the GOAWAY"
+        );
+        std::thread::yield_now();
+    }
+    exporter
+        .export(batch(1, 1))
+        .wait()
+        .expect("delivered on a new connection");
+    assert_eq!(exporter.stats().connections, 2);
+    drop(exporter);
+    thread.join().expect("the driver ends");
+}
