@@ -25,6 +25,7 @@ fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let exporter = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(rt::FuturesIo::new(TcpStream::connect, task::sleep))?;

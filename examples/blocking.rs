@@ -26,6 +26,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let exporter = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(rt::Blocking::new()?)?;

@@ -32,6 +32,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let event_loop = Handle::new()?;
     let exporter = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(event_loop.clone())?;

@@ -49,7 +49,9 @@ fn run(arguments: &ArgMatches) -> Result<(), Box<dyn Error>> {
     let spans = shop::orders(ORDERS, a_minute_ago()?, SEED);
     let (request, sent) = encode(&spans);
     let seconds = arguments.get_one("timeout").copied().unwrap_or(10);
-    let config = Config::new().with_timeout(Duration::from_secs(seconds));
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_timeout(Duration::from_secs(seconds));
     match arguments.get_one::<String>("endpoint") {
         Some(endpoint) => to_users_collector(config, endpoint, request, &sent),
         None => to_own_collector(config, request),

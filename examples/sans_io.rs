@@ -31,6 +31,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5));
     // The seed is all the randomness there is: the jitter of the waits before retries.

@@ -26,6 +26,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     // Outside a tokio runtime `current` is an error. Nothing is connected before the first export.
     let exporter = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(rt::Tokio::current()?)?;

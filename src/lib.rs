@@ -66,7 +66,7 @@ pub mod testing;
 pub mod time;
 
 pub use code::Code;
-pub use config::Config;
+pub use config::{Compression, Config, Protocol};
 pub use encode::{Request, Resource, Signal, SpanWriter, TraceBatch};
 pub use error::Error;
 #[cfg(feature = "std")]

@@ -19,6 +19,7 @@ fn build(config: Config) -> Result<Exporter<Blocking>, Error> {
 /// An exporter to whatever listens there, with little patience.
 fn exporter_to(address: SocketAddr) -> Exporter<Blocking> {
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(format!("http://{address}"))
         .with_timeout(Duration::from_millis(500));
     build(config).expect("the configuration works")
@@ -54,7 +55,12 @@ fn an_endpoint_that_cannot_work_is_refused_when_the_exporter_is_built() {
         ("http://user:hunter2@localhost", "send credentials in a header"),
         ("https://localhost:4317", "never falls back to plain text"),
     ] {
-        let error = build(Config::new().with_endpoint(endpoint)).expect_err(endpoint);
+        let error = build(
+            Config::new()
+                .with_protocol(otlp_embed::Protocol::Grpc)
+                .with_endpoint(endpoint),
+        )
+        .expect_err(endpoint);
         assert!(error.is_misuse(), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(words), "{endpoint}: {text}");

@@ -21,6 +21,7 @@ fn a_leader_serves_every_exporter_of_its_runtime() {
     let exporters: Vec<Exporter<Blocking>> = (0..EXPORTERS)
         .map(|_| {
             let config = Config::new()
+                .with_protocol(otlp_embed::Protocol::Grpc)
                 .with_endpoint(collector.endpoint())
                 .with_timeout(Duration::from_secs(20));
             config.build(runtime.clone()).expect("the configuration works")

@@ -14,7 +14,9 @@ use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 fn exporter(collector: &Collector) -> Exporter<Blocking> {
-    let config = Config::new().with_endpoint(collector.endpoint());
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint(collector.endpoint());
     config
         .build(Blocking::new().expect("a reactor"))
         .expect("the configuration works")
@@ -138,7 +140,9 @@ fn a_driver_runs_on_a_thread_of_its_own() {
 fn a_dropped_exporter_closes_its_socket() {
     let runtime = Blocking::new().expect("a reactor");
     let build = |endpoint: String| {
-        let config = Config::new().with_endpoint(endpoint);
+        let config = Config::new()
+            .with_protocol(otlp_embed::Protocol::Grpc)
+            .with_endpoint(endpoint);
         config.build(runtime.clone()).expect("the configuration works")
     };
     let waiting = build("http://127.0.0.1:1".into());
@@ -167,6 +171,7 @@ fn hanging_lookups_are_bounded() {
     let (release, held) = std::sync::mpsc::channel::<()>();
     let held = Mutex::new(held);
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint("http://collector.invalid")
         .with_resolver(move |_| {
             CALLS.fetch_add(1, Ordering::SeqCst);

@@ -13,7 +13,11 @@ use std::time::Duration;
 use world::*;
 
 fn named() -> World {
-    let mut world = World::new(Config::new().with_endpoint("http://collector:4317"));
+    let mut world = World::new(
+        Config::new()
+            .with_protocol(otlp_embed::Protocol::Grpc)
+            .with_endpoint("http://collector:4317"),
+    );
     world.dial = Dial::Manual;
     world
 }
@@ -75,6 +79,7 @@ fn literal_and_given_addresses_skip_the_resolver() {
     );
     let given = ["10.0.0.9:9", "10.0.0.8:8", "[::1]:7"].map(address);
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint("http://collector")
         .with_addresses(given);
     let mut world = manual(config);

@@ -231,7 +231,13 @@ fn the_end_of_time_is_survived() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let refused = Engine::<Scripted>::new(Config::new().with_endpoint("ftp://x"), 1).err();
+    let refused = Engine::<Scripted>::new(
+        Config::new()
+            .with_protocol(otlp_embed::Protocol::Grpc)
+            .with_endpoint("ftp://x"),
+        1,
+    )
+    .err();
     assert!(refused.expect("a misuse").is_misuse());
 }
 

@@ -152,7 +152,9 @@ fn collector() -> Collector {
 }
 
 fn exporter<R: rt::Runtime>(collector: &Collector, runtime: R) -> Exporter<R> {
-    let config = Config::new().with_endpoint(collector.endpoint());
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint(collector.endpoint());
     config.build(runtime).expect("the configuration works")
 }
 

@@ -87,6 +87,7 @@ impl World {
         retry.initial = Duration::from_millis(rng.u64(1..300));
         retry.max = retry.initial.max(Duration::from_millis(rng.u64(1..3_000)));
         let mut config = Config::new()
+            .with_protocol(otlp_embed::Protocol::Grpc)
             .with_endpoint("http://127.0.0.1:4317")
             .with_timeout(Duration::from_millis(rng.u64(1..8_000)))
             .with_connect_timeout(Duration::from_millis(rng.u64(1..4_000)))
@@ -168,7 +169,7 @@ impl World {
         let payload = [0, 0, 0, 10, 2_000, 70_000, 400_000][self.rng.usize(..7)];
         let payload = core::str::from_utf8(&PAYLOAD[..payload]).expect("ASCII");
         let mut request = batch_with(self.next_item, items, payload);
-        let mut timeout = self.engine.settings().timeout;
+        let mut timeout = self.engine.settings().routes[0].timeout;
         if self.rng.bool() {
             timeout = Duration::from_micros(self.rng.u64(0..4_000_000));
             request = request.with_timeout(timeout);

@@ -18,7 +18,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 fn simulation() -> Simulation {
-    Simulation::new(Config::new(), Collector::builder())
+    Simulation::new(
+        Config::new().with_protocol(otlp_embed::Protocol::Grpc),
+        Collector::builder(),
+    )
 }
 
 /// An answer of status OK whose message lies in the last of two DATA frames, the other being empty.
@@ -160,7 +163,9 @@ fn unknown_begins_where_the_socket_took_the_whole_request() {
 /// The counts of an export of three items whose socket takes `limit` bytes and then fails; no other connection opens
 /// before the deadline.
 fn verdict_after_taking(limit: usize) -> ItemCounts {
-    let config = Config::new().with_endpoint("http://127.0.0.1:4317");
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint("http://127.0.0.1:4317");
     let mut engine = Engine::<Session>::new(config, 7).expect("it works");
     let mut peer = Collector::builder().session(1);
     let now = Instant::from_millis(1);
@@ -228,7 +233,10 @@ fn payload_bytes_reach_the_socket_without_a_copy() {
 
 #[test]
 fn six_callers_share_one_stream() {
-    let mut world = Simulation::new(Config::new(), Collector::builder().max_concurrent_streams(1));
+    let mut world = Simulation::new(
+        Config::new().with_protocol(otlp_embed::Protocol::Grpc),
+        Collector::builder().max_concurrent_streams(1),
+    );
     let ids: Vec<_> = (0..6)
         .map(|caller| world.submit(batch(caller * 10, 10)))
         .collect();
@@ -241,7 +249,7 @@ fn six_callers_share_one_stream() {
 #[test]
 fn graceful_drains_under_load_lose_and_repeat_nothing() {
     let builder = Collector::builder().requests_per_connection(2);
-    let mut world = Simulation::new(Config::new(), builder);
+    let mut world = Simulation::new(Config::new().with_protocol(otlp_embed::Protocol::Grpc), builder);
     for chunk in [usize::MAX, 1_000, 17] {
         world.chunk = chunk;
         let ids: Vec<_> = (0..30)

@@ -62,6 +62,7 @@ fn what_was_written_is_flushed() {
         |duration| Box::pin(async_std::task::sleep(duration)),
     );
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(collector.endpoint())
         .with_timeout(Duration::from_secs(5));
     let exporter = config.build(runtime).expect("the configuration works");

@@ -63,7 +63,9 @@ fn a_runtimes_spans_are_not_heard_under_the_lock() {
         },
         |duration| Box::pin(async_std::task::sleep(duration)),
     );
-    let config = Config::new().with_endpoint(collector.endpoint());
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint(collector.endpoint());
     let exporter = config.build(runtime).expect("the configuration works");
     tracing::subscriber::with_default(Listener, || {
         tracing::trace!("an application's own");

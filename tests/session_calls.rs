@@ -5,7 +5,7 @@ mod session_pair;
 
 use bytes::Bytes;
 use otlp_embed::encode::Signal;
-use otlp_embed::protocol::{CallEnd, CallId, Protocol, Session};
+use otlp_embed::protocol::{CallEnd, CallId, Connection, Session};
 use otlp_embed::time::Instant;
 use otlp_embed::{Code, Config, Request};
 use session_pair::*;
@@ -51,6 +51,7 @@ fn calls_of_every_size_arrive_whole_over_any_cuts() {
 #[test]
 fn headers_of_settings_and_request_go_out() {
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_header("X-Tenant", "acme")
         .with_header("x-trace-bin", "AAE=");
     let mut pair = Pair::with_server(1, config, |_| {});
@@ -68,9 +69,13 @@ fn headers_of_settings_and_request_go_out() {
 #[test]
 fn many_calls_share_the_connection() {
     for seed in 0..2 {
-        let mut pair = Pair::with_server(seed, Config::new(), |server| {
-            server.max_concurrent_streams(50);
-        });
+        let mut pair = Pair::with_server(
+            seed,
+            Config::new().with_protocol(otlp_embed::Protocol::Grpc),
+            |server| {
+                server.max_concurrent_streams(50);
+            },
+        );
         let mut calls = Vec::new();
         while calls.len() < 500 {
             while pair.session.can_start() && calls.len() < 500 {
@@ -86,7 +91,7 @@ fn many_calls_share_the_connection() {
 
 #[test]
 fn calls_wait_for_the_room_that_the_peer_gives() {
-    let mut raw = Raw::silent(Config::new());
+    let mut raw = Raw::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
     let first = raw.call(10);
     assert!(!raw.session.can_start(), "one call before SETTINGS");
     assert!(raw.start(10).is_err());
@@ -135,14 +140,21 @@ fn a_request_counts_as_sent_with_its_last_byte() {
 
 #[test]
 fn no_byte_of_a_request_is_copied() {
-    let settings = Config::new().settings().expect("settings that work");
-    let mut session = Session::open(&settings, Instant::ZERO).expect("a session");
+    let settings = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .settings()
+        .expect("settings that work");
+    let mut session = Session::open(&settings.lanes[0], Instant::ZERO).expect("a session");
     let segments: Vec<Bytes> = [20_000, 300, 1, 30_000]
         .map(|len| Bytes::from(vec![7; len]))
         .into();
     let request = Request::from_segments(Signal::Traces, 1, segments.clone());
     session
-        .start(Instant::ZERO, CallId(1), &request, Instant::MAX)
+        .start(
+            Instant::ZERO,
+            CallId(1),
+            &settings.outgoing(&request, Instant::MAX),
+        )
         .expect("there is room");
     let pieces: Vec<Bytes> = session.poll_transmit().expect("bytes wait");
     let shared: usize = pieces
@@ -274,7 +286,7 @@ fn deadlines_and_cancels_reset_the_stream_and_nothing_else() {
 #[test]
 fn a_call_that_the_peer_never_reads_expires_as_far_as_it_went() {
     // A small request lies with the socket in whole, which may take it yet.
-    let mut raw = Raw::silent(Config::new());
+    let mut raw = Raw::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
     let call = raw.start(10).expect("there is room");
     raw.pass(Duration::from_secs(11));
     assert_eq!(raw.log.end(call), &CallEnd::Expired { sent: true }, "spec 49");
@@ -303,7 +315,7 @@ fn a_deadline_in_the_past_starts_nothing() {
     let before = raw.transmitted.len();
     let failure = raw
         .session
-        .start(raw.now, CallId(7), &request(1), raw.now)
+        .start(raw.now, CallId(7), &raw.settings.outgoing(&request(1), raw.now))
         .expect_err("no time is left");
     assert!(failure.message.contains("deadline"));
     raw.flush();
@@ -323,7 +335,7 @@ fn a_header_that_http2_forbids_fails_its_call_alone() {
     let deadline = raw.now + Duration::from_secs(1);
     let failure = raw
         .session
-        .start(raw.now, CallId(7), &bad, deadline)
+        .start(raw.now, CallId(7), &raw.settings.outgoing(&bad, deadline))
         .expect_err("HTTP/2 has no upgrade");
     assert!(!failure.is_retryable, "{failure:?}");
     assert!(raw.session.can_start());

@@ -3,7 +3,7 @@
 #[path = "support/session_pair.rs"]
 mod session_pair;
 
-use otlp_embed::protocol::{CallEnd, CallId, Protocol};
+use otlp_embed::protocol::{CallEnd, CallId, Connection};
 use otlp_embed::{Code, Config};
 use session_pair::*;
 use std::collections::BTreeMap;
@@ -31,11 +31,15 @@ fn chaos(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let streams_max = random.u32(1..20);
     let window = random.u32(1_000..80_000);
-    let mut pair = Pair::with_server(seed, Config::new(), |server| {
-        server
-            .max_concurrent_streams(streams_max)
-            .initial_window_size(window);
-    });
+    let mut pair = Pair::with_server(
+        seed,
+        Config::new().with_protocol(otlp_embed::Protocol::Grpc),
+        |server| {
+            server
+                .max_concurrent_streams(streams_max)
+                .initial_window_size(window);
+        },
+    );
     let mut lengths: BTreeMap<u64, usize> = BTreeMap::new();
     let mut cancelled = Vec::new();
     let end = random.usize(50..1_500);

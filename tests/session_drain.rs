@@ -4,7 +4,7 @@
 mod session_pair;
 
 use otlp_embed::Config;
-use otlp_embed::protocol::{CallEnd, Protocol};
+use otlp_embed::protocol::{CallEnd, Connection};
 use session_pair::*;
 use std::time::Duration;
 
@@ -182,7 +182,7 @@ fn late_answers_to_expired_calls_cost_no_other_call_its_verdict() {
 
 #[test]
 fn empty_data_frames_cost_no_call_its_verdict() {
-    let mut pair = Pair::with_server(5, Config::new(), |_| {});
+    let mut pair = Pair::with_server(5, Config::new().with_protocol(otlp_embed::Protocol::Grpc), |_| {});
     pair.server.otherwise = Behaviour::OkAfterEmptyData;
     let mut calls = Vec::new();
     while calls.len() < 1_000 {

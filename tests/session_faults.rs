@@ -3,7 +3,7 @@
 #[path = "support/session_pair.rs"]
 mod session_pair;
 
-use otlp_embed::protocol::{CallEnd, Failure, Protocol};
+use otlp_embed::protocol::{CallEnd, Connection, Failure};
 use otlp_embed::{Code, Config};
 use session_pair::*;
 use std::time::Duration;
@@ -214,7 +214,7 @@ fn a_peer_of_another_protocol_is_named() {
         (&[0xff; 64], "\\xff\\xff", false),
     ] {
         for size in [1, bytes.len()] {
-            let mut raw = Raw::silent(Config::new());
+            let mut raw = Raw::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
             let call = raw.call(10);
             for chunk in bytes.chunks(size) {
                 raw.input(chunk);
@@ -285,7 +285,7 @@ fn every_prefix_of_an_answer_ends_in_the_right_verdict() {
     .concat();
     for is_sent in [true, false] {
         for len in 0..=whole.len() {
-            let mut raw = Raw::silent(Config::new());
+            let mut raw = Raw::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
             let call = raw.start(300).expect("there is room");
             if is_sent {
                 raw.flush();
@@ -341,8 +341,7 @@ fn a_request_too_large_for_grpc_is_refused() {
         .start(
             raw.now,
             otlp_embed::protocol::CallId(1),
-            &request,
-            raw.now + Duration::from_secs(1),
+            &raw.settings.outgoing(&request, raw.now + Duration::from_secs(1)),
         )
         .expect_err("4 GiB do not fit");
     assert!(!failure.is_retryable, "{failure:?}");

@@ -4,7 +4,7 @@
 mod session_pair;
 
 use otlp_embed::Config;
-use otlp_embed::protocol::{CallEnd, CallId, Protocol};
+use otlp_embed::protocol::{CallEnd, CallId, Connection};
 use session_pair::*;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn a_connection_that_this_side_gives_up_leaves_what_was_handed_out_in_doubt() {
 
 /// Fills the socket and leaves the last frame of a request inside of `h2`.
 fn stuck_in_the_last_frame() -> (Raw, u64) {
-    let mut raw = Raw::silent(Config::new());
+    let mut raw = Raw::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
     raw.input(&settings(&[(3, 100), (4, 1 << 30)]));
     raw.input(&frame(8, 0, 0, &(1_u32 << 30).to_be_bytes()));
     raw.flush();
@@ -126,7 +126,7 @@ fn an_early_answer_to_a_request_that_windows_hold_back_costs_no_other_call_its_v
 /// The answer comes while `h2` is in the middle of a frame, whose rest it puts back into its queue afterwards.
 #[test]
 fn an_early_answer_in_the_middle_of_a_frame_costs_no_other_call_its_verdict() {
-    let mut raw = Raw::silent(Config::new());
+    let mut raw = Raw::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
     let window = (1 << 20) + 100_000;
     raw.input(&settings(&[(3, 100), (4, window)]));
     raw.input(&frame(8, 0, 0, &(1_u32 << 30).to_be_bytes()));

@@ -4,7 +4,7 @@
 mod session_pair;
 
 use otlp_embed::Config;
-use otlp_embed::protocol::Protocol;
+use otlp_embed::protocol::Connection;
 use session_pair::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,7 +56,11 @@ fn heard(level: LevelFilter, is_isolated: bool) -> usize {
         level,
     };
     tracing::subscriber::with_default(listener, || {
-        let mut raw = Raw::silent(Config::new().with_tracing_isolated(is_isolated));
+        let mut raw = Raw::silent(
+            Config::new()
+                .with_protocol(otlp_embed::Protocol::Grpc)
+                .with_tracing_isolated(is_isolated),
+        );
         raw.input(&settings(&[]));
         raw.flush();
         let calls: Vec<u64> = (0..4).map(|_| raw.call(40_000)).collect();
@@ -67,7 +71,11 @@ fn heard(level: LevelFilter, is_isolated: bool) -> usize {
         // A session that is dropped in the middle of a call.
         raw.call(10);
         drop(raw);
-        let mut ended = Raw::silent(Config::new().with_tracing_isolated(is_isolated));
+        let mut ended = Raw::silent(
+            Config::new()
+                .with_protocol(otlp_embed::Protocol::Grpc)
+                .with_tracing_isolated(is_isolated),
+        );
         ended.call(10);
         ended.input(&settings(&[]));
         ended.eof("eof");

@@ -28,7 +28,9 @@ fn one_worker() -> Runtime {
 
 fn exporter(runtime: &Runtime, collector: &Collector) -> Exporter<Tokio> {
     let tokio = Tokio::with_handle(runtime.handle().clone()).expect("it has a time driver");
-    let config = Config::new().with_endpoint(collector.endpoint());
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint(collector.endpoint());
     config.build(tokio).expect("the configuration works")
 }
 

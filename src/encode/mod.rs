@@ -20,7 +20,7 @@ mod value;
 mod wire;
 
 pub use batch::{ScopeWriter, TraceBatch};
-pub use request::{Request, Signal};
+pub use request::{Body, Request, Signal};
 pub use resource::{Resource, ResourceBuilder};
 pub use shared::IntoShared;
 pub use span::{EventWriter, LinkWriter, SpanWriter};

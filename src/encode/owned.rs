@@ -49,7 +49,6 @@ impl Request {
             };
             writer.sink.expect_len((items * SPAN_BYTES).next_power_of_two());
             spans.iter().for_each(|spans| writer.resource_spans(spans));
-            let encoded_len = writer.sink.total();
             let mut chunks = Vec::new();
             writer.sink.freeze(&mut chunks);
             let mut segments = Segments {
@@ -58,7 +57,7 @@ impl Request {
                 done: Vec::new(),
             };
             writer.sink.pieces().iter().for_each(|piece| segments.push(piece));
-            Self::new(Signal::Traces, items as u64, 0, encoded_len, segments.finish())
+            Self::new(Signal::Traces, items as u64, 0, segments.finish())
         })
     }
 }

@@ -14,50 +14,112 @@ use core::time::Duration;
 pub enum Signal {
     /// Spans.
     Traces,
+    /// Data points.
+    Metrics,
+    /// Log records.
+    Logs,
+    /// Profiles, a signal in development.
+    Profiles,
 }
 
 impl Signal {
+    /// Every signal.
+    pub const ALL: [Self; 4] = [Self::Traces, Self::Metrics, Self::Logs, Self::Profiles];
+
     /// The path of the gRPC method that takes this signal (OTLP specification, "OTLP/gRPC").
     pub const fn grpc_path(self) -> &'static str {
         match self {
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Profiles => "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
         }
+    }
+
+    /// The path of an HTTP endpoint that takes this signal, after the base endpoint's own (OTLP specification,
+    /// "OTLP/HTTP Request").
+    pub const fn http_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
+            Self::Profiles => "/v1development/profiles",
+        }
+    }
+
+    /// Its place in [`ALL`](Self::ALL).
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Traces => 0,
+            Self::Metrics => 1,
+            Self::Logs => 2,
+            Self::Profiles => 3,
+        }
+    }
+}
+
+/// Bytes in pieces, immutable and shared: an export message as it was encoded, or what goes to the peer in its place.
+#[derive(Clone)]
+pub struct Body {
+    shared: Arc<Pieces>,
+}
+
+struct Pieces {
+    len: usize,
+    segments: Vec<Bytes>,
+}
+
+impl Body {
+    pub(crate) fn new(segments: Vec<Bytes>) -> Self {
+        let len = segments.iter().map(Bytes::len).sum();
+        Self {
+            shared: Arc::new(Pieces { len, segments }),
+        }
+    }
+
+    /// The length in bytes.
+    pub fn len(&self) -> usize {
+        self.shared.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.shared.len == 0
+    }
+
+    /// The pieces, in order.
+    pub fn segments(&self) -> &[Bytes] {
+        &self.shared.segments
+    }
+}
+
+/// Shows the length alone.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
 /// One encoded export request, ready for the wire. Clones share its bytes.
 #[derive(Clone)]
 pub struct Request {
-    shared: Arc<Shared>,
+    signal: Signal,
+    items: u64,
+    refused: u64,
+    body: Body,
     headers: Option<Arc<[(String, String)]>>,
     timeout: Option<Duration>,
 }
 
-struct Shared {
-    signal: Signal,
-    items: u64,
-    refused: u64,
-    encoded_len: usize,
-    segments: Vec<Bytes>,
-}
-
 impl Request {
-    pub(crate) fn new(
-        signal: Signal,
-        items: u64,
-        refused: u64,
-        encoded_len: usize,
-        segments: Vec<Bytes>,
-    ) -> Self {
-        let shared = Shared {
+    pub(crate) fn new(signal: Signal, items: u64, refused: u64, segments: Vec<Bytes>) -> Self {
+        Self {
             signal,
             items,
             refused,
-            encoded_len,
-            segments,
-        };
-        Self {
-            shared: Arc::new(shared),
+            body: Body::new(segments),
             headers: None,
             timeout: None,
         }
@@ -66,49 +128,47 @@ impl Request {
     /// A request of bytes that were encoded elsewhere: one export message of the signal, in pieces.
     #[doc(hidden)]
     pub fn from_segments(signal: Signal, items: u64, segments: Vec<Bytes>) -> Self {
-        let encoded_len = segments.iter().map(Bytes::len).sum();
-        Self::new(signal, items, 0, encoded_len, segments)
+        Self::new(signal, items, 0, segments)
     }
 
     /// The signal it carries.
     pub fn signal(&self) -> Signal {
-        self.shared.signal
+        self.signal
     }
 
     /// The items it carries.
     pub fn items(&self) -> u64 {
-        self.shared.items
+        self.items
     }
 
     /// Whether it carries nothing; such a request is never sent (OTLP specification, "OTLP/gRPC": no empty envelopes).
     pub fn is_empty(&self) -> bool {
-        self.shared.items == 0
+        self.items == 0
     }
 
     /// Items that the batch refused and that are not in it.
     pub fn refused(&self) -> u64 {
-        self.shared.refused
+        self.refused
     }
 
     /// The length of its encoded message in bytes.
     pub fn encoded_len(&self) -> usize {
-        self.shared.encoded_len
+        self.body.len()
     }
 
     /// Pieces of the encoded message.
     pub fn segment_count(&self) -> usize {
-        self.shared.segments.len()
+        self.body.segments().len()
     }
 
     /// The encoded message, piece by piece; each piece shares the request's memory.
     pub fn segments(&self) -> impl ExactSizeIterator<Item = Bytes> + '_ {
-        self.shared.segments.iter().cloned()
+        self.body.segments().iter().cloned()
     }
 
-    /// One piece of the encoded message.
-    #[cfg(feature = "grpc")]
-    pub(crate) fn segment(&self, index: usize) -> Option<&Bytes> {
-        self.shared.segments.get(index)
+    /// The encoded message.
+    pub fn body(&self) -> &Body {
+        &self.body
     }
 
     /// Adds a header to this request alone, after the exporter's own.

@@ -228,7 +228,7 @@ impl State {
         }
         let segments = segments.finish();
         pool.note_request_len(encoded_len - shared_len);
-        Request::new(Signal::Traces, self.spans, self.refused, encoded_len, segments)
+        Request::new(Signal::Traces, self.spans, self.refused, segments)
     }
 
     /// Puts the runs of each scope together, and writes the heads and tails of the messages around them.

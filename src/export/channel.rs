@@ -229,7 +229,7 @@ impl<R: Runtime> Channel<R> {
             let mut core = lock(&self.core);
             self.hub.begin_pump();
             // A subscriber that heard the runtime's libraries now, and exported that, would wait for this very lock.
-            #[cfg(feature = "grpc")]
+            #[cfg(feature = "http2")]
             let _guard = crate::protocol::quiet(core.engine.settings().isolate_tracing);
             let result = catch_unwind(AssertUnwindSafe(|| work(&mut core, &mut after)));
             (result, self.hub.end_pump())

@@ -20,9 +20,9 @@ impl Config {
     /// A misuse error that names the setting that cannot work, its value and what would, or the feature that is missing
     /// in a build without any protocol.
     pub fn build<R: Runtime>(self, runtime: R) -> Result<Exporter<R>, Error> {
-        if cfg!(not(feature = "grpc")) {
+        if cfg!(not(any(feature = "grpc", feature = "http"))) {
             return Err(Error::config(
-                "this build of otlp-embed speaks no protocol; enable its feature `grpc`",
+                "this build of otlp-embed speaks no protocol; enable its feature `grpc` or `http`",
             ));
         }
         Ok(Exporter {

@@ -9,5 +9,6 @@ mod reply;
 mod status;
 
 pub(super) use head::Heads;
+pub(super) use message::PREFIX_LEN;
 pub(super) use reply::Reply;
 pub(super) use status::code_of_reset;

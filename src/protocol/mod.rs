@@ -6,35 +6,25 @@
 //!
 //! # How a protocol is driven
 //!
-//! Call one `handle_*` method or [`start`](Protocol::start), then drain [`poll_transmit`](Protocol::poll_transmit) and
-//! [`poll_event`](Protocol::poll_event) until both return `None`, then wait for bytes or
-//! [`poll_timeout`](Protocol::poll_timeout).
+//! Call one `handle_*` method or [`start`](Connection::start), then drain [`poll_transmit`](Connection::poll_transmit) and
+//! [`poll_event`](Connection::poll_event) until both return `None`, then wait for bytes or
+//! [`poll_timeout`](Connection::poll_timeout).
 
-#[cfg(feature = "grpc")]
-mod egress;
-#[cfg(feature = "grpc")]
-mod frames;
-#[cfg(feature = "grpc")]
+#[cfg(feature = "http2")]
 mod grpc;
-#[cfg(feature = "grpc")]
-mod ingress;
+#[cfg(feature = "http2")]
+mod http2;
 mod never;
-#[cfg(feature = "grpc")]
-mod payload;
-#[cfg(feature = "grpc")]
-mod pipe;
-#[cfg(feature = "grpc")]
 mod session;
 
+pub use crate::config::{Lane, Route, Settings};
+#[cfg(feature = "http2")]
+pub(crate) use http2::quiet;
 pub use never::Never;
-#[cfg(feature = "grpc")]
 pub use session::Session;
-#[cfg(feature = "grpc")]
-pub(crate) use session::quiet;
 
 use crate::code::Code;
-use crate::config::Settings;
-use crate::encode::Request;
+use crate::encode::{Body, Request};
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -48,14 +38,14 @@ pub struct CallId(pub u64);
 /// One connection of one protocol, without I/O.
 ///
 /// The trait is sealed: implementations live in this crate.
-pub trait Protocol: Sized + sealed::Sealed {
+pub trait Connection: Sized + sealed::Sealed {
     /// Begins a connection whose socket has just been connected. What it wants to say first comes out of
     /// [`poll_transmit`](Self::poll_transmit).
     ///
     /// # Errors
     ///
     /// The reason in words, when the connection cannot be set up at all.
-    fn open(settings: &Settings, now: Instant) -> Result<Self, String>;
+    fn open(lane: &Lane, now: Instant) -> Result<Self, String>;
 
     /// Whether [`start`](Self::start) would take a call now. `false` for ever once the connection drains or is closed.
     fn can_start(&self) -> bool;
@@ -63,19 +53,16 @@ pub trait Protocol: Sized + sealed::Sealed {
     /// Whether the connection takes no further call, ever: it drains or is closed.
     fn is_draining(&self) -> bool;
 
+    /// Whether it carries many calls at a time; with `false`, one after the other.
+    fn is_multiplexed(&self) -> bool;
+
     /// Starts a call: the request and its metadata go out, its end comes back as [`Event::Ended`] exactly once,
-    /// unless it is cancelled. `deadline` bounds the call and is told to the peer.
+    /// unless it is cancelled. Its deadline bounds the call and, over gRPC, is told to the peer.
     ///
     /// # Errors
     ///
     /// Gives the request's fate back at once when the call cannot be started; nothing was sent, no event follows.
-    fn start(
-        &mut self,
-        now: Instant,
-        call: CallId,
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<(), Failure>;
+    fn start(&mut self, now: Instant, call: CallId, outgoing: &Outgoing<'_>) -> Result<(), Failure>;
 
     /// Ends a call from this side: its stream is reset, no event follows. Whether its whole request may still reach the
     /// peer: what was handed out for the socket cannot be called back. `false` for a call that is not known.
@@ -103,7 +90,22 @@ pub trait Protocol: Sized + sealed::Sealed {
     fn poll_timeout(&self) -> Option<Instant>;
 }
 
-/// What a protocol reports.
+/// What goes out in one call.
+#[derive(Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The request: its signal, its items and its own headers.
+    pub request: &'a Request,
+    /// What is sent of it: the message, or what was made of it as the route asks (JSON, compressed).
+    pub body: &'a Body,
+    /// The way that the signal goes.
+    pub route: &'a Route,
+    /// Headers of this attempt alone, whose values are secrets: lowercase names.
+    pub credentials: &'a [(String, String)],
+    /// When the call is over.
+    pub deadline: Instant,
+}
+
+/// What a connection reports.
 #[derive(Debug)]
 pub enum Event {
     /// The socket took the last byte of the call's request (END_STREAM included).
@@ -149,6 +151,10 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The HTTP status, unless it was 200.
     pub http_status: Option<u16>,
+    /// Whether the peer spoke OTLP/HTTP: then `code` is this crate's reading of the HTTP status and no gRPC status.
+    pub is_http: bool,
+    /// Where a redirect, which is never followed, points.
+    pub location: Option<String>,
 }
 
 /// Why a call has no answer.
@@ -178,13 +184,8 @@ impl Failure {
     }
 }
 
-/// The protocol of an engine that names none.
-#[cfg(feature = "grpc")]
+/// The connection of an engine that names none.
 pub type Default = Session;
-
-/// The protocol of an engine that names none.
-#[cfg(not(feature = "grpc"))]
-pub type Default = Never;
 
 pub(crate) mod sealed {
     pub trait Sealed {}

@@ -1,22 +1,21 @@
-//! What stands in for a protocol in a build without any.
+//! What stands in for a connection in a build without any protocol.
 
-use super::{CallId, Event, Failure, Protocol, sealed};
-use crate::config::Settings;
-use crate::encode::Request;
+use super::{CallId, Connection, Event, Failure, Outgoing, sealed};
+use crate::config::Lane;
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// The protocol of a build that carries none: it opens no connection.
+/// The connection of a build that carries no protocol: it is never opened.
 #[derive(Debug)]
 pub enum Never {}
 
 impl sealed::Sealed for Never {}
 
-impl Protocol for Never {
-    fn open(_: &Settings, _: Instant) -> Result<Self, String> {
-        Err("this build carries no protocol; enable the feature grpc".into())
+impl Connection for Never {
+    fn open(_: &Lane, _: Instant) -> Result<Self, String> {
+        Err("this build carries no protocol; enable the feature grpc or http".into())
     }
 
     fn can_start(&self) -> bool {
@@ -27,7 +26,11 @@ impl Protocol for Never {
         match *self {}
     }
 
-    fn start(&mut self, _: Instant, _: CallId, _: &Request, _: Instant) -> Result<(), Failure> {
+    fn is_multiplexed(&self) -> bool {
+        match *self {}
+    }
+
+    fn start(&mut self, _: Instant, _: CallId, _: &Outgoing<'_>) -> Result<(), Failure> {
         match *self {}
     }
 

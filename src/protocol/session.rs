@@ -1,539 +1,93 @@
-//! OTLP over gRPC on one HTTP/2 connection, without I/O.
-//!
-//! Owns the calls of a connection: their streams, their deadlines, and the judgement of how each one ended. Never
-//! touches a socket and never tries a call again; `h2` does the framing over an in-memory pipe, the pipe tells what the
-//! socket took and what the peer said.
+//! The connection of the engine: whichever protocols were built in, as its lane asks.
 
-mod budget;
-mod call;
-mod link;
-mod verdict;
-
-use self::budget::Budget;
-use self::call::Call;
-pub(crate) use self::link::quiet;
-use self::link::{Link, reset};
-use self::verdict::{describe_goaway, judge, unanswered};
-use super::frames::{Head, Kind};
-use super::grpc::Heads;
-use super::ingress::GoAway;
-use super::payload::{PREFIX_LEN, Payload, Upload};
-use super::pipe::Pipe;
-use super::{CallEnd, CallId, Event, Failure, Protocol, sealed};
-use crate::config::Settings;
-use crate::encode::Request;
+use super::{CallId, Connection, Event, Failure, Outgoing, sealed};
+use crate::config::Lane;
 use crate::time::Instant;
-use alloc::collections::VecDeque;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use core::task::Poll;
-use h2::SendStream;
 
-/// Calls under way at a time, however many more the peer would take.
-const CALLS_MAX: usize = 1_000;
-
-/// Bytes that `h2` reads before the answers among them are picked up, which bounds what it buffers.
-const ROUND_BYTES: usize = 16 << 10;
-
-/// Blank DATA frames after which the connection is given up in order. `h2` gives it up in disorder after a hundred.
-const BLANK_FRAMES_MAX: u32 = 32;
-
-/// Streams with news that are remembered one by one.
-const NEWS_MAX: usize = 256;
-
-/// One gRPC connection (gRPC, "gRPC over HTTP2").
-///
-/// It is driven as [`Protocol`] says. Calls are multiplexed; a call begins only while the peer has room for its stream,
-/// and until the peer has sent its SETTINGS that is room for one. The bytes of a request go to the socket as slices of
-/// the request itself, and at most about a MiB of them is handed out before the socket takes some.
-///
-/// What was handed out cannot be called back: a call that is cancelled or expires before the socket has taken all of its
-/// request may still reach the peer, with the reset of its stream behind it, and says so.
-///
-/// A peer is free to answer early, late or not at all: a call ends with its answer, with its deadline or with the
-/// connection, whichever comes first. A peer that floods the connection, answers without end or does not speak HTTP/2
-/// loses it at once.
-///
-/// ```text
-/// Open ──(GOAWAY, drain)──> Draining ──(last call ended)──> Closed
-///   └────────(end of the connection, broken protocol)─────────^
-/// ```
+/// One connection to a collector, in the protocol that its lane asks for.
 pub struct Session {
-    state: State,
-    /// `None` once the connection is over.
-    link: Option<Link>,
-    pipe: Pipe,
-    heads: Heads,
-    /// By stream, ascending.
-    calls: VecDeque<Call>,
-    /// Streams of calls that were answered before `h2` had written their requests, while it holds frames back.
-    leaving: Vec<SendStream<Payload>>,
-    news: News,
-    budget: Budget,
-    /// What the peer said in its last GOAWAY.
-    goaway: Option<GoAway>,
-    /// Why the connection is lost, where that is known better than `h2` knows it.
-    lost: Option<Failure>,
-    events: VecDeque<Event>,
-    response_bytes_max: usize,
-    is_quiet: bool,
+    inner: Inner,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Open,
-    Draining,
-    Closed,
+enum Inner {
+    #[cfg(feature = "http2")]
+    Http2(Box<super::http2::Http2>),
+    #[cfg(not(feature = "http2"))]
+    Never(Box<super::Never>),
 }
 
-/// The streams on which frames came since their calls were last looked at.
-#[derive(Default)]
-struct News {
-    streams: Vec<u32>,
-    is_all: bool,
+/// Calls a method of the connection within.
+macro_rules! inner {
+    ($session:expr, $inner:ident => $call:expr) => {
+        match $session {
+            #[cfg(feature = "http2")]
+            Inner::Http2($inner) => $call,
+            #[cfg(not(feature = "http2"))]
+            Inner::Never($inner) => $call,
+        }
+    };
 }
 
 impl sealed::Sealed for Session {}
 
-impl Protocol for Session {
-    fn open(settings: &Settings, now: Instant) -> Result<Self, String> {
-        let _guard = quiet(settings.isolate_tracing);
-        let pipe = Pipe::new();
-        let mut session = Self {
-            state: State::Open,
-            link: Some(Link::open(pipe.clone())?),
-            pipe,
-            heads: Heads::new(settings)?,
-            calls: VecDeque::new(),
-            leaving: Vec::new(),
-            news: News::default(),
-            budget: Budget::new(now),
-            goaway: None,
-            lost: None,
-            events: VecDeque::new(),
-            response_bytes_max: settings.response_bytes_max,
-            is_quiet: settings.isolate_tracing,
-        };
-        session.drive();
-        Ok(session)
+impl Connection for Session {
+    fn open(lane: &Lane, now: Instant) -> Result<Self, String> {
+        #[cfg(feature = "http2")]
+        let inner = Inner::Http2(Box::new(super::http2::Http2::open(lane, now)?));
+        #[cfg(not(feature = "http2"))]
+        let inner = Inner::Never(Box::new(super::Never::open(lane, now)?));
+        Ok(Self { inner })
     }
 
     fn can_start(&self) -> bool {
-        let Some(link) = &self.link else {
-            return false;
-        };
-        // While `h2` holds frames back, streams that were reset may still count for it: a call would queue inside it.
-        self.state == State::Open
-            && self.calls.len() < link.streams_max().min(CALLS_MAX)
-            && !self.pipe.wire().egress.is_blocked()
+        inner!(&self.inner, inner => inner.can_start())
     }
 
     fn is_draining(&self) -> bool {
-        self.state != State::Open
+        inner!(&self.inner, inner => inner.is_draining())
     }
 
-    fn start(
-        &mut self,
-        now: Instant,
-        call: CallId,
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<(), Failure> {
-        let _guard = quiet(self.is_quiet);
-        if !self.can_start() {
-            return Err(Failure::retryable("the connection takes no further call now"));
-        }
-        let left = deadline.since(now);
-        if left.is_zero() {
-            return Err(Failure::retryable("the deadline passed before the call began"));
-        }
-        let message_len = request.encoded_len();
-        // `h2` counts a payload in 31 bits.
-        let len = u32::try_from(message_len)
-            .ok()
-            .filter(|len| *len < i32::MAX as u32 - PREFIX_LEN as u32)
-            .ok_or_else(|| {
-                Failure::fatal(format!(
-                    "a request of {message_len} bytes exceeds what gRPC can frame"
-                ))
-            })?;
-        let head = self.heads.of(request, left).map_err(Failure::fatal)?;
-        let link = self
-            .link
-            .as_mut()
-            .ok_or_else(|| Failure::retryable("the connection is closed"))?;
-        let (response, sending) = match link.begin(head) {
-            Ok(stream) => stream,
-            Err(failure) => {
-                // The connection may have turned out to take no further call.
-                self.drive();
-                return Err(failure);
-            }
-        };
-        let mut call = Call::new(call, deadline, request.items(), response, sending);
-        self.pipe
-            .wire()
-            .egress
-            .add_upload(Upload::new(call.stream, request, len));
-        if let Err(error) = call
-            .sending
-            .send_data(Payload::new(message_len + PREFIX_LEN), true)
-        {
-            self.pipe.wire().egress.abandon(call.stream);
-            return Err(Failure::retryable(error.to_string()));
-        }
-        self.calls.push_back(call);
-        self.drive();
-        Ok(())
+    fn is_multiplexed(&self) -> bool {
+        inner!(&self.inner, inner => inner.is_multiplexed())
     }
 
-    fn cancel(&mut self, _now: Instant, call: CallId) -> bool {
-        let _guard = quiet(self.is_quiet);
-        let Some(at) = self.calls.iter().position(|known| known.id == call) else {
-            return false;
-        };
-        let may_arrive = self.may_arrive(at);
-        self.forget(at);
-        self.drive();
-        may_arrive
+    fn start(&mut self, now: Instant, call: CallId, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
+        inner!(&mut self.inner, inner => inner.start(now, call, outgoing))
+    }
+
+    fn cancel(&mut self, now: Instant, call: CallId) -> bool {
+        inner!(&mut self.inner, inner => inner.cancel(now, call))
     }
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
-        if self.state == State::Closed {
-            return;
-        }
-        let _guard = quiet(self.is_quiet);
-        let mut is_flood = false;
-        let fed = {
-            let Self {
-                calls,
-                budget,
-                news,
-                goaway,
-                pipe,
-                ..
-            } = self;
-            let mut wire = pipe.wire();
-            budget.refill(now, !wire.egress.is_blocked());
-            wire.ingress.feed(bytes, |head, said| {
-                let is_ours = find(calls, head.stream).is_some();
-                is_flood |= !budget.pay(head, is_ours);
-                news.note(head, is_ours);
-                if said.is_some() {
-                    *goaway = said;
-                }
-            })
-        };
-        if let Err(foreign) = fed {
-            return self.close_unspoken(foreign.failure());
-        }
-        self.drive();
-        let (is_overfull, blank_frames) = {
-            let ingress = &self.pipe.wire().ingress;
-            (ingress.is_overfull(), ingress.blank_frames())
-        };
-        if is_flood {
-            self.lose("the peer floods the connection with frames that serve no call");
-        } else if is_overfull {
-            self.lose("the peer sends on and reads nothing of what it is answered");
-        } else if blank_frames > BLANK_FRAMES_MAX {
-            self.drain("the peer sent many DATA frames without data");
-            self.drive();
-        }
+        inner!(&mut self.inner, inner => inner.handle_input(now, bytes));
     }
 
-    fn handle_sent(&mut self, _now: Instant, count: usize) {
-        let is_blocked = {
-            let Self {
-                calls, events, pipe, ..
-            } = self;
-            let egress = &mut pipe.wire().egress;
-            egress.handle_sent(count, |stream| {
-                if let Some(call) = find(calls, stream).and_then(|at| calls.get_mut(at)) {
-                    call.is_sent = true;
-                    events.push_back(Event::RequestSent(call.id));
-                }
-            });
-            egress.is_blocked()
-        };
-        if is_blocked {
-            let _guard = quiet(self.is_quiet);
-            self.drive();
-        }
+    fn handle_sent(&mut self, now: Instant, count: usize) {
+        inner!(&mut self.inner, inner => inner.handle_sent(now, count));
     }
 
-    fn handle_eof(&mut self, _now: Instant, reason: &str) {
-        if self.state == State::Closed {
-            return;
-        }
-        let _guard = quiet(self.is_quiet);
-        let (ended, is_silent) = {
-            let mut wire = self.pipe.wire();
-            wire.egress.discard();
-            (wire.ingress.end(), wire.ingress.is_silent())
-        };
-        if let Err(foreign) = ended {
-            return self.close_unspoken(foreign.failure());
-        }
-        let words = if is_silent {
-            format!("the connection was lost before the peer said anything: {reason}")
-        } else {
-            format!("the connection was lost: {reason}")
-        };
-        self.lost = Some(Failure::retryable(words.clone()));
-        self.drive();
-        self.lose(&words);
+    fn handle_eof(&mut self, now: Instant, reason: &str) {
+        inner!(&mut self.inner, inner => inner.handle_eof(now, reason));
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let _guard = quiet(self.is_quiet);
-        let mut is_any = false;
-        while let Some(at) = self.calls.iter().position(|call| call.deadline <= now) {
-            is_any = true;
-            let sent = self.may_arrive(at);
-            if let Some(call) = self.forget(at) {
-                self.events
-                    .push_back(Event::Ended(call.id, CallEnd::Expired { sent }));
-            }
-        }
-        if is_any {
-            self.drive();
-        }
+        inner!(&mut self.inner, inner => inner.handle_timeout(now));
     }
 
     fn poll_transmit(&mut self) -> Option<Vec<Bytes>> {
-        self.pipe.wire().egress.take()
+        inner!(&mut self.inner, inner => inner.poll_transmit())
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        inner!(&mut self.inner, inner => inner.poll_event())
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.calls.iter().map(|call| call.deadline).min()
+        inner!(&self.inner, inner => inner.poll_timeout())
     }
-}
-
-impl Session {
-    /// Lets `h2` work until it has nothing more to do, and picks up what came of it.
-    fn drive(&mut self) {
-        loop {
-            let unread = self.pipe.wire().ingress.unread_len();
-            let Some(is_read) = self.round() else {
-                return;
-            };
-            let (left, is_blocked) = {
-                let wire = self.pipe.wire();
-                (wire.ingress.unread_len(), wire.egress.is_blocked())
-            };
-            if left > 0 && left < unread && !is_blocked {
-                continue;
-            }
-            if !is_blocked && left == 0 {
-                self.news.clear();
-            }
-            // Reading gave windows back and dropped streams, which `h2` has yet to tell the peer.
-            if is_read && self.round().is_none() {
-                return;
-            }
-            break;
-        }
-        if !self.leaving.is_empty() && !self.pipe.wire().egress.is_blocked() {
-            self.leaving.drain(..).for_each(|mut stream| reset(&mut stream));
-            if self.round().is_none() {
-                return;
-            }
-        }
-        self.pipe.wire().egress.drop_abandoned();
-        if self.state == State::Open {
-            if let Some(refusal) = self.link.as_mut().and_then(Link::refusal) {
-                let words = self.goaway.as_ref().map_or(refusal, describe_goaway);
-                self.drain(&words);
-            }
-        }
-        if self.state == State::Draining && self.calls.is_empty() {
-            self.say_goodbye();
-        }
-    }
-
-    /// Polls `h2` once and reads the answers that have news: whether there were any, `None` when the connection is over.
-    fn round(&mut self) -> Option<bool> {
-        let link = self.link.as_mut()?;
-        self.pipe.wire().ingress.grant(ROUND_BYTES);
-        let over = match link.poll() {
-            Poll::Pending => None,
-            Poll::Ready(result) => Some(result),
-        };
-        self.news.is_all |= over.is_some();
-        let is_read = self.read_answers();
-        if let Some(result) = over {
-            let words = match (result, &self.goaway) {
-                (_, Some(goaway)) => describe_goaway(goaway),
-                (Err(error), None) => format!("the connection broke: {error}"),
-                (Ok(()), None) => "the connection is done".into(),
-            };
-            if self.goaway.is_some() {
-                self.drain(&words);
-            }
-            self.lose(&words);
-            return None;
-        }
-        Some(is_read)
-    }
-
-    /// Looks at every call with news; whether there was one.
-    fn read_answers(&mut self) -> bool {
-        let News { streams, is_all } = core::mem::take(&mut self.news);
-        if is_all {
-            let mut at = 0;
-            while at < self.calls.len() {
-                at += usize::from(!self.read_answer(at));
-            }
-        } else {
-            for stream in &streams {
-                if let Some(at) = find(&self.calls, *stream) {
-                    self.read_answer(at);
-                }
-            }
-        }
-        let is_any = is_all || !streams.is_empty();
-        self.news = News { streams, is_all };
-        is_any
-    }
-
-    /// Reads on in one answer; whether the call is over.
-    fn read_answer(&mut self, at: usize) -> bool {
-        let Some(Poll::Ready(end)) = self
-            .calls
-            .get_mut(at)
-            .map(|call| call.poll(self.response_bytes_max))
-        else {
-            return false;
-        };
-        let may_arrive = self.may_arrive(at);
-        if let Some(call) = self.calls.remove(at) {
-            let end = judge(end, may_arrive, self.goaway.as_ref(), self.lost.as_ref());
-            self.release(call, end);
-        }
-        true
-    }
-
-    /// Ends a call. Dropping its stream resets it, unless both sides are done with it.
-    fn release(&mut self, mut call: Call, end: CallEnd) {
-        self.budget.refill_call();
-        let mut wire = self.pipe.wire();
-        let egress = &mut wire.egress;
-        if !matches!(end, CallEnd::Answered(_)) {
-            egress.revoke(call.stream);
-        } else if egress.abandon(call.stream) {
-            // The peer does not want the rest, which `h2` would send on as windows open. While it is in the middle of a
-            // frame it does not know of a rest to drop.
-            let is_blocked = egress.is_blocked();
-            drop(wire);
-            if is_blocked {
-                self.leaving.push(call.sending);
-            } else {
-                reset(&mut call.sending);
-            }
-        }
-        self.events.push_back(Event::Ended(call.id, end));
-    }
-
-    /// Whether the whole request of a call went out, or lies where nobody can take it back.
-    fn may_arrive(&self, at: usize) -> bool {
-        let call = self.calls.get(at);
-        call.is_some_and(|call| call.is_sent || self.pipe.wire().egress.is_whole(call.stream))
-    }
-
-    /// Resets the stream of a call that nobody waits for any more.
-    fn forget(&mut self, at: usize) -> Option<Call> {
-        let mut call = self.calls.remove(at)?;
-        self.budget.refill_call();
-        self.pipe.wire().egress.revoke(call.stream);
-        reset(&mut call.sending);
-        Some(call)
-    }
-
-    fn drain(&mut self, why: &str) {
-        if self.state == State::Open {
-            self.state = State::Draining;
-            self.events.push_back(Event::Draining(why.into()));
-        }
-    }
-
-    /// Closes a connection without calls in order: `h2` sends its GOAWAY if the socket has room for it.
-    fn say_goodbye(&mut self) {
-        if let Some(link) = &mut self.link {
-            link.finish();
-            // It is ready at once, or blocked by the socket; the connection is over in both cases.
-            let _ = link.poll();
-        }
-        let words = self
-            .goaway
-            .as_ref()
-            .map_or_else(|| "the connection was drained".into(), describe_goaway);
-        self.lose(&words);
-    }
-
-    /// The connection is over: ends every call that has no end yet.
-    fn lose(&mut self, why: &str) {
-        let failure = self.lost.take().unwrap_or_else(|| Failure::retryable(why));
-        self.close(why, |is_sent| unanswered(is_sent, failure.clone()));
-    }
-
-    /// The connection is over and the peer never spoke HTTP/2: it processed nothing, whatever it was sent.
-    fn close_unspoken(&mut self, failure: Failure) {
-        let words = failure.message.clone();
-        self.close(&words, |_| CallEnd::Unprocessed(failure.clone()));
-    }
-
-    fn close(&mut self, why: &str, end: impl Fn(bool) -> CallEnd) {
-        if self.state == State::Closed {
-            return;
-        }
-        self.state = State::Closed;
-        while !self.calls.is_empty() {
-            let end = end(self.may_arrive(0));
-            if let Some(call) = self.calls.pop_front() {
-                self.release(call, end);
-            }
-        }
-        self.leaving.clear();
-        self.link = None;
-        self.pipe.wire().egress.drop_uploads();
-        self.news = News::default();
-        self.events.push_back(Event::Closed(why.into()));
-    }
-}
-
-/// What `h2` says while it is let go is kept from the application, too.
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _guard = quiet(self.is_quiet);
-        self.calls.clear();
-        self.leaving.clear();
-        self.link = None;
-    }
-}
-
-impl News {
-    fn note(&mut self, head: &Head, is_ours: bool) {
-        if head.kind == Kind::GoAway || self.streams.len() >= NEWS_MAX {
-            self.is_all = true;
-        } else if is_ours && self.streams.last() != Some(&head.stream) {
-            self.streams.push(head.stream);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.streams.clear();
-        self.is_all = false;
-    }
-}
-
-/// The position of the call on `stream`.
-fn find(calls: &VecDeque<Call>, stream: u32) -> Option<usize> {
-    calls.binary_search_by_key(&stream, |call| call.stream).ok()
 }

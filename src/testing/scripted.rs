@@ -4,9 +4,9 @@
 //! sequence of bytes has a meaning; what the peer may not say ends the connection.
 
 use crate::code::Code;
-use crate::config::Settings;
+use crate::config::Lane;
 use crate::encode::Request;
-use crate::protocol::{Answer, CallEnd, CallId, Event, Failure, Protocol, sealed};
+use crate::protocol::{Answer, CallEnd, CallId, Connection, Event, Failure, Outgoing, sealed};
 use crate::time::Instant;
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -210,10 +210,10 @@ impl Frame {
 
 impl sealed::Sealed for Scripted {}
 
-impl Protocol for Scripted {
-    fn open(settings: &Settings, _: Instant) -> Result<Self, String> {
+impl Connection for Scripted {
+    fn open(lane: &Lane, _: Instant) -> Result<Self, String> {
         let header = |name: &str| {
-            let mut headers = settings.headers.iter();
+            let mut headers = lane.headers.iter();
             headers.find_map(|(key, value)| (key == name).then_some(value))
         };
         if let Some(why) = header("scripted-open") {
@@ -239,18 +239,21 @@ impl Protocol for Scripted {
         self.state == State::Open && self.calls.len() < self.limit as usize
     }
 
+    fn is_multiplexed(&self) -> bool {
+        true
+    }
+
     fn is_draining(&self) -> bool {
         self.state != State::Open
     }
 
-    fn start(
-        &mut self,
-        _: Instant,
-        call: CallId,
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<(), Failure> {
-        if request.headers().iter().any(|(name, _)| name == "scripted-unfit") {
+    fn start(&mut self, _: Instant, call: CallId, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
+        if outgoing
+            .request
+            .headers()
+            .iter()
+            .any(|(name, _)| name == "scripted-unfit")
+        {
             return Err(Failure::fatal("a header of the request is unfit"));
         }
         if !self.can_start() {
@@ -263,8 +266,8 @@ impl Protocol for Scripted {
         }
         let state = Call {
             id: call,
-            deadline,
-            unsent: Some(request.clone()),
+            deadline: outgoing.deadline,
+            unsent: Some(outgoing.request.clone()),
             end: u64::MAX,
             is_sent: false,
         };
@@ -367,6 +370,8 @@ impl Scripted {
                     rejected: rejected.into(),
                     retry_after: (retry_after_ms > 0).then(|| Duration::from_millis(retry_after_ms.into())),
                     http_status: None,
+                    is_http: false,
+                    location: None,
                 };
                 self.end(call, |_| CallEnd::Answered(answer));
             }

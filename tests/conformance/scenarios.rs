@@ -21,7 +21,10 @@ fn quick() -> Config {
     let policy = RetryPolicy::default()
         .with_initial(Duration::from_millis(5))
         .with_max(Duration::from_millis(20));
-    Config::new().with_retry_policy(policy).with_timeout(LONG)
+    Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_retry_policy(policy)
+        .with_timeout(LONG)
 }
 
 fn balanced<R: Runtime>(exporter: &Exporter<R>) {
@@ -49,6 +52,7 @@ pub async fn delivers_every_span_once<R: Runtime>(runtime: R) {
 pub async fn carries_headers_and_metadata<R: Runtime>(runtime: R) {
     let collector = collector();
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(collector.endpoint())
         .with_header("X-Scope-OrgID", "acme");
     let exporter = build(runtime, config);
@@ -161,6 +165,7 @@ pub async fn gives_up_at_the_deadline<R: Runtime>(runtime: R) {
     let collector = collector();
     collector.answer_next(Answer::Never);
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(collector.endpoint())
         .with_timeout(Duration::from_millis(200));
     let exporter = build(runtime.clone(), config);

@@ -12,7 +12,12 @@ use std::time::Duration;
 pub const LONG: Duration = Duration::from_secs(20);
 
 pub fn exporter<R: Runtime>(runtime: R, collector: &Collector) -> Exporter<R> {
-    build(runtime, Config::new().with_endpoint(collector.endpoint()))
+    build(
+        runtime,
+        Config::new()
+            .with_protocol(otlp_embed::Protocol::Grpc)
+            .with_endpoint(collector.endpoint()),
+    )
 }
 
 pub fn build<R: Runtime>(runtime: R, config: Config) -> Exporter<R> {

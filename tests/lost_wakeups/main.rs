@@ -28,6 +28,7 @@ use std::time::Duration;
 fn exporter<R: Runtime>(runtime: Interposed<R>, address: core::net::SocketAddr) -> Exporter<Interposed<R>> {
     // A lost event shows as a deadline; nothing is tried twice.
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(format!("http://{address}"))
         .with_timeout(Duration::from_secs(5))
         .with_retry_policy(RetryPolicy::never());
@@ -156,7 +157,9 @@ over!(blocking => [an_event_in_the_gap_is_never_lost]);
 /// With one wake an event and no timer, a lost event is a future that sleeps for ever.
 #[test]
 fn one_wake_an_event_is_enough() {
-    let config = Config::new().with_endpoint("http://127.0.0.1:4317");
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint("http://127.0.0.1:4317");
     let exporter = config
         .build(in_memory::InMemory::new())
         .expect("the configuration works");

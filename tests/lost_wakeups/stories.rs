@@ -10,6 +10,7 @@ use otlp_embed::{Config, DropReason, Exporter};
 
 fn exporter(runtime: &Manual, policy: RetryPolicy) -> Exporter<Manual> {
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint("http://127.0.0.1:4317")
         .with_retry_policy(policy);
     config.build(runtime.clone()).expect("the configuration works")

@@ -14,7 +14,7 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use otlp_embed::encode::Signal;
-use otlp_embed::protocol::{Answer, CallEnd, CallId, Event, Failure, Protocol, Session};
+use otlp_embed::protocol::{Answer, CallEnd, CallId, Connection as _, Event, Failure, Session};
 use otlp_embed::time::Instant;
 use otlp_embed::{Code, Config, Request};
 use std::collections::{BTreeMap, VecDeque};
@@ -277,6 +277,7 @@ fn act(served: &mut Served, behaviour: &Behaviour) {
 
 /// A session, an `h2` server and the link between them.
 pub struct Pair {
+    pub settings: otlp_embed::protocol::Settings,
     pub session: Session,
     pub server: Server,
     pub now: Instant,
@@ -345,13 +346,18 @@ impl Log {
 
 impl Pair {
     pub fn new(seed: u64) -> Self {
-        Self::with_server(seed, Config::new(), |_| {})
+        Self::with_server(
+            seed,
+            Config::new().with_protocol(otlp_embed::Protocol::Grpc),
+            |_| {},
+        )
     }
 
     pub fn with_server(seed: u64, config: Config, set: impl FnOnce(&mut h2::server::Builder)) -> Self {
         let settings = config.settings().expect("settings that work");
         Self {
-            session: Session::open(&settings, Instant::ZERO).expect("a session"),
+            session: Session::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
+            settings,
             server: Server::new(set),
             now: Instant::ZERO,
             upward: VecDeque::new(),
@@ -370,7 +376,8 @@ impl Pair {
     pub fn start_request(&mut self, request: &Request) -> Result<u64, Failure> {
         let call = self.next_call;
         let deadline = self.now + Duration::from_secs(10);
-        self.session.start(self.now, CallId(call), request, deadline)?;
+        self.session
+            .start(self.now, CallId(call), &self.settings.outgoing(request, deadline))?;
         self.next_call += 1;
         Ok(call)
     }

@@ -2,12 +2,13 @@
 
 use super::{Log, request};
 use otlp_embed::Config;
-use otlp_embed::protocol::{CallId, Failure, Protocol, Session};
+use otlp_embed::protocol::{CallId, Connection, Failure, Session};
 use otlp_embed::time::Instant;
 use std::time::Duration;
 
 /// A session opposite frames written by hand.
 pub struct Raw {
+    pub settings: otlp_embed::protocol::Settings,
     pub session: Session,
     pub now: Instant,
     pub log: Log,
@@ -23,7 +24,8 @@ impl Raw {
     pub fn silent(config: Config) -> Self {
         let settings = config.settings().expect("settings that work");
         let mut raw = Self {
-            session: Session::open(&settings, Instant::ZERO).expect("a session"),
+            session: Session::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
+            settings,
             now: Instant::ZERO,
             log: Log::default(),
             transmitted: Vec::new(),
@@ -36,7 +38,7 @@ impl Raw {
 
     /// A session whose peer has sent its SETTINGS.
     pub fn new() -> Self {
-        let mut raw = Self::silent(Config::new());
+        let mut raw = Self::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
         raw.input(&settings(&[]));
         raw.flush();
         raw
@@ -53,8 +55,11 @@ impl Raw {
     pub fn start(&mut self, len: usize) -> Result<u64, Failure> {
         let call = self.next_call;
         let deadline = self.now + Duration::from_secs(10);
-        self.session
-            .start(self.now, CallId(call), &request(len), deadline)?;
+        self.session.start(
+            self.now,
+            CallId(call),
+            &self.settings.outgoing(&request(len), deadline),
+        )?;
         self.next_call += 1;
         self.collect();
         Ok(call)

@@ -47,7 +47,9 @@ pub struct World {
 }
 
 pub fn config() -> Config {
-    Config::new().with_endpoint("http://127.0.0.1:4317")
+    Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint("http://127.0.0.1:4317")
 }
 
 pub fn request(items: u64) -> Request {

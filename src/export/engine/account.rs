@@ -4,11 +4,11 @@ use super::Engine;
 use crate::export::ExportId;
 use crate::export::machine::Machine;
 use crate::outcome::{ItemCounts, Outcome};
-use crate::protocol::Protocol;
+use crate::protocol::Connection;
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
 
-impl<P: Protocol> Engine<P> {
+impl<P: Connection> Engine<P> {
     pub(super) fn account_submitted(&mut self, machine: &Machine) {
         let stats = &mut self.stats;
         stats.accepted += machine.items();

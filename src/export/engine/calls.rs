@@ -4,11 +4,11 @@ use super::Engine;
 use super::connections::Phase;
 use crate::export::machine::{AttemptEnd, ExportState, Judge, LastFailure, Machine, Next};
 use crate::export::{ConnId, ExportId};
-use crate::protocol::{CallEnd, CallId, Failure, Protocol};
+use crate::protocol::{CallEnd, CallId, Connection, Failure};
 use crate::time::Instant;
 use alloc::sync::Arc;
 
-impl<P: Protocol> Engine<P> {
+impl<P: Connection> Engine<P> {
     /// Lets an export whose gate is open begin an attempt, unless the endpoint's own gate is closed.
     pub(super) fn admit(&mut self, id: ExportId) {
         let until = self.endpoint_gate();
@@ -24,7 +24,7 @@ impl<P: Protocol> Engine<P> {
             return;
         };
         let why = self.dialer.last_failure().cloned();
-        match machine.postpone(until, why, &self.settings.endpoint_name) {
+        match machine.postpone(until, why, &self.settings.lanes[0].endpoint_name) {
             Next::Settled => self.settle(id),
             Next::Retry(_) | Next::Resend => {
                 self.gates.insert((until, id));
@@ -49,7 +49,9 @@ impl<P: Protocol> Engine<P> {
             let Some(request) = machine.request().filter(|_| deadline > self.now) else {
                 continue;
             };
-            let started = open.session.start(self.now, call, request, deadline);
+            let started = open
+                .session
+                .start(self.now, call, &self.settings.outgoing(request, deadline));
             open.handle_start(self.now);
             if started.is_ok() {
                 open.calls.insert(call, id);
@@ -70,7 +72,7 @@ impl<P: Protocol> Engine<P> {
             &mut Judge {
                 now: self.now,
                 policy: &self.settings.retry,
-                endpoint: &self.settings.endpoint_name,
+                endpoint: &self.settings.lanes[0].endpoint_name,
                 rng: &mut self.rng,
             },
             end,
@@ -131,7 +133,7 @@ impl<P: Protocol> Engine<P> {
             }
         }
         if let Some(machine) = self.exports.get_mut(&id) {
-            end(machine, &self.settings.endpoint_name);
+            end(machine, &self.settings.lanes[0].endpoint_name);
         }
         self.settle(id);
     }

@@ -4,7 +4,7 @@ use super::Engine;
 use super::dial::Attempt;
 use crate::export::machine::{AttemptEnd, LastFailure};
 use crate::export::{Action, ConnId, ExportId};
-use crate::protocol::{CallEnd, CallId, Event, Protocol};
+use crate::protocol::{CallEnd, CallId, Connection, Event};
 use crate::time::Instant;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -69,7 +69,7 @@ struct Over {
     can_write: bool,
 }
 
-impl<P: Protocol> Conn<P> {
+impl<P: Connection> Conn<P> {
     /// Whether a call can be started on it now.
     pub(super) fn can_start(&self) -> bool {
         match &self.phase {
@@ -105,7 +105,7 @@ impl<P: Protocol> Conn<P> {
     }
 }
 
-impl<P: Protocol> Open<P> {
+impl<P: Connection> Open<P> {
     /// Notes that a call is started.
     pub(super) fn handle_start(&mut self, now: Instant) {
         self.is_dirty = true;
@@ -119,14 +119,14 @@ impl<P: Protocol> Open<P> {
     }
 }
 
-impl<P: Protocol> Engine<P> {
+impl<P: Connection> Engine<P> {
     pub(super) fn handle_connected(&mut self, id: ConnId) {
         let Some(at) = self.position(id) else { return };
         let Phase::Connecting(attempt) = &self.conns[at].phase else {
             return;
         };
         let target = attempt.target();
-        match P::open(&self.settings, self.now) {
+        match P::open(&self.settings.lanes[0], self.now) {
             Ok(session) => {
                 self.dialer.handle_connected();
                 self.stats.connections += 1;
@@ -278,7 +278,7 @@ impl<P: Protocol> Engine<P> {
     /// A call expired on a connection. When the peer was silent for longer than a connection may take to open, it may be
     /// gone without a trace: further calls go to a new connection, and this one ends with its calls.
     pub(super) fn suspect(&mut self, id: ConnId) {
-        let (now, patience) = (self.now, self.settings.connect_timeout);
+        let (now, patience) = (self.now, self.settings.lanes[0].connect_timeout);
         if let Some(open) = self.open_mut(id) {
             open.is_suspect |= open.silent_since.is_some_and(|since| now - since >= patience);
         }

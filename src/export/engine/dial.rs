@@ -5,7 +5,7 @@ use super::{CONNECTIONS_MAX, Engine};
 use crate::endpoint::{Host, Name, Target};
 use crate::export::machine::{LastFailure, Span};
 use crate::export::{Action, ConnId};
-use crate::protocol::Protocol;
+use crate::protocol::Connection;
 use crate::time::Instant;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -79,7 +79,7 @@ impl Attempt {
     }
 }
 
-impl<P: Protocol> Engine<P> {
+impl<P: Connection> Engine<P> {
     /// Opens a connection where exports wait for one, and gives up those for which none waits any more.
     pub(super) fn dial(&mut self) {
         if self.waiting.is_empty() {
@@ -115,7 +115,10 @@ impl<P: Protocol> Engine<P> {
     pub(super) fn pending(&self) -> Option<LastFailure> {
         self.conns.iter().find_map(|conn| match &conn.phase {
             Phase::Resolving { .. } => Some(LastFailure::pending(
-                format!("resolve {}: no answer yet", self.settings.endpoint.authority()),
+                format!(
+                    "resolve {}: no answer yet",
+                    self.settings.lanes[0].endpoint.authority()
+                ),
                 "check the resolver",
             )),
             Phase::Connecting(attempt) => {
@@ -136,10 +139,10 @@ impl<P: Protocol> Engine<P> {
 
     fn begin_dial(&mut self) {
         let id = ConnId(self.next_number());
-        let host = self.settings.endpoint.host();
-        let port = self.settings.endpoint.port();
+        let host = self.settings.lanes[0].endpoint.host();
+        let port = self.settings.lanes[0].endpoint.port();
         let addresses = match host {
-            _ if !self.settings.addresses.is_empty() => self.settings.addresses.clone(),
+            _ if !self.settings.lanes[0].addresses.is_empty() => self.settings.lanes[0].addresses.clone(),
             Host::Ip(ip) => vec![SocketAddr::new(*ip, port)],
             Host::Name(host) => {
                 let name = Name {
@@ -147,7 +150,7 @@ impl<P: Protocol> Engine<P> {
                     port,
                 };
                 self.actions.push_back(Action::Resolve(id, name));
-                let until = self.now + self.settings.timeout;
+                let until = self.now + self.settings.routes[0].timeout;
                 self.conns.push(Conn {
                     id,
                     phase: Phase::Resolving { until },
@@ -176,7 +179,7 @@ impl<P: Protocol> Engine<P> {
     /// The time of an address: the connect timeout, or less where the addresses after it would otherwise get none within
     /// the latest deadline.
     fn connect_time(&self, left: usize) -> Duration {
-        let mut time = self.settings.connect_timeout;
+        let mut time = self.settings.lanes[0].connect_timeout;
         if let (Some(&(deadline, _)), true) = (self.deadlines.last(), left > 1) {
             let share = (deadline - self.now) / u32::try_from(left).unwrap_or(u32::MAX);
             time = time.min(share);
@@ -201,7 +204,7 @@ impl<P: Protocol> Engine<P> {
         if !matches!(self.conns[at].phase, Phase::Resolving { .. }) {
             return;
         }
-        let authority = self.settings.endpoint.authority();
+        let authority = self.settings.lanes[0].endpoint.authority();
         let text = format!("resolve {authority}: {}", shortened(why));
         self.dial_failed(
             at,
@@ -254,7 +257,7 @@ impl<P: Protocol> Engine<P> {
     }
 
     pub(super) fn handle_resolve_timeout(&mut self, id: ConnId) {
-        let why = format!("no answer within {}", Span(self.settings.timeout));
+        let why = format!("no answer within {}", Span(self.settings.routes[0].timeout));
         self.handle_resolve_failed(id, &why);
     }
 

@@ -16,7 +16,7 @@ use crate::config::{Config, Settings};
 use crate::encode::Request;
 use crate::error::{Error, Kind};
 use crate::outcome::{DropReason, ItemCounts, Outcome};
-use crate::protocol::{self, Protocol};
+use crate::protocol::{self, Connection};
 use crate::stats::Stats;
 use crate::time::{Deadline, Instant};
 use alloc::borrow::ToOwned;
@@ -41,7 +41,7 @@ const CONNECTIONS_MAX: usize = 1;
 /// logarithmic time of the exports without a verdict.
 ///
 /// A time that runs backwards is read as the latest time seen.
-pub struct Engine<P: Protocol = protocol::Default> {
+pub struct Engine<P: Connection = protocol::Default> {
     settings: Settings,
     rng: Rng,
     now: Instant,
@@ -74,7 +74,7 @@ enum Intake {
     Shut,
 }
 
-impl<P: Protocol> Engine<P> {
+impl<P: Connection> Engine<P> {
     /// An engine with no connection yet. `seed` is all its randomness: the jitter of its waits.
     ///
     /// # Errors
@@ -108,7 +108,9 @@ impl<P: Protocol> Engine<P> {
     pub fn submit(&mut self, now: Instant, request: Request) -> ExportId {
         self.advance_clock(now);
         let id = ExportId(self.next_number());
-        let timeout = request.timeout().unwrap_or(self.settings.timeout);
+        let timeout = request
+            .timeout()
+            .unwrap_or(self.settings.route(request.signal()).timeout);
         let refusal = self.refusal(&request);
         let mut machine = Machine::new(request, self.now, timeout);
         self.account_submitted(&machine);
@@ -215,7 +217,8 @@ impl<P: Protocol> Engine<P> {
 
     /// Why a request cannot be taken at all.
     fn refusal(&self, request: &Request) -> Option<(Error, DropReason)> {
-        let refuse = |kind, text| Error::new(kind, text).with_endpoint(self.settings.endpoint_name.clone());
+        let refuse =
+            |kind, text| Error::new(kind, text).with_endpoint(self.settings.lanes[0].endpoint_name.clone());
         if self.is_draining() {
             let text = "the exporter was shut down before this export; submit exports before the shutdown";
             return Some((refuse(Kind::Shutdown, text.to_owned()), DropReason::Shutdown));

@@ -4,11 +4,11 @@ use super::Engine;
 use super::connections::Phase;
 use crate::export::ExportId;
 use crate::export::machine::Machine;
-use crate::protocol::Protocol;
+use crate::protocol::Connection;
 use crate::time::{Deadline, DeadlineReason, Instant};
 use core::time::Duration;
 
-impl<P: Protocol> Engine<P> {
+impl<P: Connection> Engine<P> {
     /// The earliest thing due.
     pub(super) fn earliest(&self) -> Option<Deadline> {
         let due = |at: Option<Instant>, reason| at.map(|at| Deadline { at, reason });

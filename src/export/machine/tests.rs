@@ -179,6 +179,8 @@ fn a_peers_message_is_cut_at_a_character() {
         rejected: 0,
         retry_after: None,
         http_status: Some(503),
+        is_http: false,
+        location: None,
     };
     let failure = LastFailure::answered(answer);
     assert!(failure.message().len() < 1_100);

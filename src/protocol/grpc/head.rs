@@ -1,7 +1,8 @@
 //! The head of a request.
 
-use crate::config::Settings;
-use crate::encode::{Request, Signal};
+use crate::config::{Lane, Route};
+use crate::encode::Signal;
+use crate::protocol::Outgoing;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -15,38 +16,39 @@ const USER_AGENT_VALUE: &str = concat!("OTel-OTLP-Exporter-Rust/", env!("CARGO_P
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// What the heads of all requests on one connection have in common, made once.
+/// What the heads of the requests on one connection have in common, made once.
 pub(in crate::protocol) struct Heads {
     authority: Authority,
-    headers: HeaderMap,
-    uris: Vec<(Signal, Uri)>,
+    scheme: Scheme,
+    known: Vec<Known>,
     /// The last timeout, since most calls have the same.
     timeout: (Duration, HeaderValue),
+}
+
+/// What the heads of one signal have in common.
+struct Known {
+    signal: Signal,
+    uri: Uri,
+    headers: HeaderMap,
 }
 
 impl Heads {
     /// # Errors
     ///
-    /// In words, when the endpoint or a header cannot stand in a request.
-    pub(in crate::protocol) fn new(settings: &Settings) -> Result<Self, String> {
-        let authority = settings.endpoint.authority();
+    /// In words, when the endpoint cannot stand in a request.
+    pub(in crate::protocol) fn new(lane: &Lane) -> Result<Self, String> {
+        let authority = lane.endpoint.authority();
         let authority = Authority::try_from(&**authority)
             .map_err(|error| format!("the endpoint {authority:?} cannot stand in a request: {error}"))?;
-        let mut headers = HeaderMap::with_capacity(4 + settings.headers.len() + 2);
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
-        for header in &*settings.headers {
-            append(&mut headers, header)?;
-        }
-        let timeout = (settings.timeout, timeout(settings.timeout));
-        // Each call puts its own in this place, for which the copy need not grow.
-        headers.insert(GRPC_TIMEOUT, timeout.1.clone());
+        let scheme = match lane.endpoint.scheme() {
+            crate::endpoint::Scheme::Http => Scheme::HTTP,
+            crate::endpoint::Scheme::Https => Scheme::HTTPS,
+        };
         Ok(Self {
             authority,
-            headers,
-            uris: Vec::new(),
-            timeout,
+            scheme,
+            known: Vec::new(),
+            timeout: (Duration::ZERO, timeout(Duration::ZERO)),
         })
     }
 
@@ -54,40 +56,65 @@ impl Heads {
     ///
     /// # Errors
     ///
-    /// In words, when a header of the request cannot stand in it.
+    /// In words, when a header cannot stand in it.
     pub(in crate::protocol) fn of(
         &mut self,
-        request: &Request,
+        outgoing: &Outgoing<'_>,
         left: Duration,
     ) -> Result<http::Request<()>, String> {
-        let mut headers = self.headers.clone();
-        for header in request.headers() {
-            append(&mut headers, header)?;
-        }
         if self.timeout.0 != left {
             self.timeout = (left, timeout(left));
+        }
+        let at = self.known(outgoing)?;
+        let known = &self.known[at];
+        let mut headers = known.headers.clone();
+        for header in outgoing.request.headers() {
+            append(&mut headers, header)?;
         }
         headers.insert(GRPC_TIMEOUT, self.timeout.1.clone());
         let mut head = http::Request::new(());
         *head.method_mut() = Method::POST;
         *head.version_mut() = Version::HTTP_2;
-        *head.uri_mut() = self.uri(request.signal())?;
+        *head.uri_mut() = known.uri.clone();
         *head.headers_mut() = headers;
         Ok(head)
     }
 
-    fn uri(&mut self, signal: Signal) -> Result<Uri, String> {
-        if let Some((_, uri)) = self.uris.iter().find(|(known, _)| *known == signal) {
-            return Ok(uri.clone());
+    /// Where what the heads of this signal have in common stands.
+    fn known(&mut self, outgoing: &Outgoing<'_>) -> Result<usize, String> {
+        let signal = outgoing.request.signal();
+        if let Some(at) = self.known.iter().position(|known| known.signal == signal) {
+            return Ok(at);
         }
+        let route = outgoing.route;
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(PathAndQuery::from_static(signal.grpc_path()));
+        parts.path_and_query = Some(
+            PathAndQuery::try_from(&*route.path)
+                .map_err(|error| format!("the path {:?} cannot stand in a request: {error}", route.path))?,
+        );
         let uri = Uri::from_parts(parts).map_err(|error| error.to_string())?;
-        self.uris.push((signal, uri.clone()));
-        Ok(uri)
+        self.known.push(Known {
+            signal,
+            uri,
+            headers: common_headers(route)?,
+        });
+        Ok(self.known.len() - 1)
     }
+}
+
+fn common_headers(route: &Route) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::with_capacity(4 + route.headers.len() + 2);
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+    for header in &*route.headers {
+        append(&mut headers, header)?;
+    }
+    // Each call puts its own in this place, for which the copy need not grow.
+    headers.insert(GRPC_TIMEOUT, timeout(route.timeout));
+    Ok(headers)
 }
 
 fn append(headers: &mut HeaderMap, (name, value): &(String, String)) -> Result<(), String> {
@@ -124,7 +151,8 @@ fn timeout(left: Duration) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
+    use crate::time::Instant;
+    use crate::{Config, Protocol, Request};
 
     fn timeout_of(left: Duration) -> String {
         timeout(left).to_str().expect("digits and a unit").to_string()
@@ -150,6 +178,7 @@ mod tests {
     #[test]
     fn a_head_carries_what_grpc_asks_for() {
         let settings = Config::new()
+            .with_protocol(Protocol::Grpc)
             .with_endpoint("http://[::1]:9")
             .with_header("x-tenant", "a")
             .with_header("x-tenant", "b")
@@ -158,9 +187,14 @@ mod tests {
         let request = Request::from_segments(Signal::Traces, 1, Vec::new())
             .with_header("x-one", "1")
             .expect("a header that works");
-        let mut heads = Heads::new(&settings).expect("heads");
+        let mut heads = Heads::new(settings.lane(Signal::Traces)).expect("heads");
         for _ in 0..2 {
-            let head = heads.of(&request, Duration::from_secs(10)).expect("a head");
+            let head = heads
+                .of(
+                    &settings.outgoing(&request, Instant::ZERO),
+                    Duration::from_secs(10),
+                )
+                .expect("a head");
             assert_eq!(
                 head.uri().to_string(),
                 "http://[::1]:9/opentelemetry.proto.collector.trace.v1.TraceService/Export"

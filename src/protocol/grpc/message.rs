@@ -1,10 +1,12 @@
 //! The message of an answer: its framing and what it says about a partial success.
 
-use super::super::payload::PREFIX_LEN;
 use crate::pb::collector::ExportTraceServiceResponse;
 use alloc::string::String;
 use alloc::vec::Vec;
 use prost::Message;
+
+/// Length of the head of a gRPC message: one byte of flags, four of length (gRPC, "Length-Prefixed-Message").
+pub(in crate::protocol) const PREFIX_LEN: usize = 5;
 
 /// The one message of a unary answer, however it is cut.
 #[derive(Default)]

@@ -90,6 +90,8 @@ impl Reply {
                 rejected: 0,
                 retry_after: None,
                 http_status,
+                is_http: false,
+                location: None,
             };
         };
         let answer = |code, message| Answer {
@@ -98,6 +100,8 @@ impl Reply {
             rejected: 0,
             retry_after: status.retry_after,
             http_status,
+            is_http: false,
+            location: None,
         };
         match status.code {
             Some(Code::OK) => {

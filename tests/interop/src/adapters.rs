@@ -97,7 +97,9 @@ fn custom(options: &Options, manifest: &Manifest) -> Sent {
 }
 
 fn config(options: &Options) -> Config {
-    Config::new().with_endpoint(&options.endpoint)
+    Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint(&options.endpoint)
 }
 
 /// The futures of all callers.

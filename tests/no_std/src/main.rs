@@ -46,7 +46,7 @@ extern "C" fn main(_arguments: c_int, _vector: *const *const c_char) -> c_int {
         Endpoint::parse_grpc("http://[::1]")
             .is_ok_and(|endpoint| format!("{endpoint}") == "http://[::1]:4317"),
         Endpoint::parse_grpc("ftp://collector").is_err_and(|error| error.is_misuse()),
-        format!("{:?}", Config::new().with_header("authorization", "secret"))
+        format!("{:?}", Config::new().with_protocol(otlp_embed::Protocol::Grpc).with_header("authorization", "secret"))
             .find("secret")
             .is_none(),
         policy::is_retryable(Code::UNAVAILABLE, false) && !policy::is_retryable(Code::INTERNAL, false),
@@ -75,7 +75,7 @@ fn request() -> Request {
 
 /// The engine asks for the name, gets no answer, and gives its verdict on time, exact about every item.
 fn keeps_its_deadline() -> bool {
-    let config = Config::new().with_timeout(Duration::from_secs(3));
+    let config = Config::new().with_protocol(otlp_embed::Protocol::Grpc).with_timeout(Duration::from_secs(3));
     let Ok(mut engine) = Engine::<protocol::Default>::new(config, 1) else {
         return false;
     };

@@ -119,6 +119,7 @@ enum Decided {
 impl Model {
     fn new(setup: u8, seed: u64) -> Self {
         let mut config = Config::new()
+            .with_protocol(otlp_embed::Protocol::Grpc)
             .with_memory_limit(MEMORY_LIMIT)
             .with_timeout(TIMEOUT);
         config = match setup & 3 {

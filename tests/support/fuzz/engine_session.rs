@@ -22,6 +22,7 @@ const EXPORTS_MAX: usize = 16;
 /// Runs one engine through the steps that `data` describes.
 pub fn run(data: &[u8]) {
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint("http://127.0.0.1:4317")
         .with_timeout(Duration::from_secs(2));
     let mut world = World {

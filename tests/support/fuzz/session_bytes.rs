@@ -5,7 +5,7 @@
 use super::input::{Input, frame};
 use bytes::Bytes;
 use otlp_embed::encode::Signal;
-use otlp_embed::protocol::{CallEnd, CallId, Event, Protocol, Session};
+use otlp_embed::protocol::{CallEnd, CallId, Connection, Event, Session};
 use otlp_embed::time::Instant;
 use otlp_embed::{Config, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,13 @@ use std::time::Duration;
 /// Runs one session through the steps that `data` describes.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
-    let config = Config::new().with_endpoint("http://localhost:1");
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint("http://localhost:1");
     let settings = config.settings().expect("settings that work");
     let mut world = World {
-        session: Session::open(&settings, Instant::ZERO).expect("a session"),
+        session: Session::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
+        settings,
         now: Instant::ZERO,
         open: BTreeSet::new(),
         sent: BTreeMap::new(),
@@ -48,6 +51,7 @@ pub fn run(data: &[u8]) {
 }
 
 struct World {
+    settings: otlp_embed::protocol::Settings,
     session: Session,
     now: Instant,
     /// Calls without an end.
@@ -115,9 +119,11 @@ impl World {
         let request = Request::from_segments(Signal::Traces, 1, vec![bytes]);
         let can_start = self.session.can_start();
         let deadline = self.now + Duration::from_secs(2);
-        let started = self
-            .session
-            .start(self.now, CallId(self.next_call), &request, deadline);
+        let started = self.session.start(
+            self.now,
+            CallId(self.next_call),
+            &self.settings.outgoing(&request, deadline),
+        );
         assert_eq!(
             can_start,
             started.is_ok(),

@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn exporter(collector: &Collector, timeout: Duration) -> Exporter<rt::Blocking> {
     let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(collector.endpoint())
         .with_timeout(timeout);
     let runtime = rt::Blocking::new().expect("a reactor");

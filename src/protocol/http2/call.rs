@@ -4,7 +4,7 @@ use super::link::context;
 use crate::protocol::Answer;
 use crate::protocol::CallId;
 use crate::protocol::grpc::Reply;
-use crate::protocol::payload::Payload;
+use crate::protocol::http2::payload::Payload;
 use crate::time::Instant;
 use core::future::Future;
 use core::pin::Pin;

@@ -1,9 +1,15 @@
 //! What a user sets, checked when the exporter is built.
 
+mod header;
+mod settings;
+
+pub(crate) use header::checked_header;
+pub use settings::{Lane, Route, Settings};
+
+use crate::encode::Signal;
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::Error;
 use crate::policy::RetryPolicy;
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -12,8 +18,66 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// The endpoint unless another is set (OTLP exporter specification, "Configuration Options").
-pub const DEFAULT_ENDPOINT: &str = "http://localhost:4317";
+/// How requests are put on the wire (OTLP exporter specification, "Specify Protocol").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// `grpc`: protobuf over gRPC, which is HTTP/2.
+    Grpc,
+    /// `http/protobuf`: protobuf in HTTP requests.
+    HttpProtobuf,
+    /// `http/json`: JSON in HTTP requests.
+    HttpJson,
+}
+
+impl Protocol {
+    /// The name in the environment variables of the specification.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::HttpProtobuf => "http/protobuf",
+            Self::HttpJson => "http/json",
+        }
+    }
+
+    /// The endpoint unless another is set (OTLP exporter specification, "Configuration Options").
+    pub const fn default_endpoint(self) -> &'static str {
+        match self {
+            Self::Grpc => "http://localhost:4317",
+            Self::HttpProtobuf | Self::HttpJson => "http://localhost:4318",
+        }
+    }
+}
+
+/// `http/protobuf`, as the specification asks, or `grpc` in a build without the feature `http`.
+impl Default for Protocol {
+    fn default() -> Self {
+        if cfg!(feature = "http") {
+            Self::HttpProtobuf
+        } else {
+            Self::Grpc
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How requests are compressed (OTLP exporter specification, "Specify Compression").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Zstandard (RFC 8878), beyond the specification.
+    Zstd,
+}
 
 /// The settings of an exporter.
 ///
@@ -31,7 +95,8 @@ pub const DEFAULT_ENDPOINT: &str = "http://localhost:4317";
 #[derive(Clone)]
 #[must_use = "setters take the configuration and give it back"]
 pub struct Config {
-    endpoint: String,
+    endpoint: Option<String>,
+    protocol: Protocol,
     timeout: Duration,
     connect_timeout: Duration,
     headers: Vec<(String, String)>,
@@ -44,33 +109,6 @@ pub struct Config {
     resolver: Option<crate::rt::Resolver>,
 }
 
-/// Settings that were checked and put into the form that the layers use.
-///
-/// It has no `Debug`, since header values may be secrets.
-#[derive(Clone)]
-pub struct Settings {
-    /// Where to export to.
-    pub endpoint: Endpoint,
-    /// The endpoint as an error names it.
-    pub endpoint_name: Arc<str>,
-    /// The time of one export, retries included.
-    pub timeout: Duration,
-    /// The time of one address to accept a connection.
-    pub connect_timeout: Duration,
-    /// Metadata of every call: lowercase names, printable values.
-    pub headers: Arc<[(String, String)]>,
-    /// Addresses that stand in for name resolution, in the order to try.
-    pub addresses: Vec<SocketAddr>,
-    /// When and how often to try again.
-    pub retry: RetryPolicy,
-    /// Encoded bytes that exports without a verdict may hold.
-    pub memory_limit_bytes: usize,
-    /// The largest response message.
-    pub response_bytes_max: usize,
-    /// Whether spans and events of libraries under the exporter are kept from the application's subscriber.
-    pub isolate_tracing: bool,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self::new()
@@ -78,10 +116,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults of the OTLP exporter specification: `http://localhost:4317`, 10 s an export, retries on.
+    /// The defaults of the OTLP exporter specification: `http://localhost:4318`, 10 s an export, retries on.
     pub fn new() -> Self {
         Self {
-            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            endpoint: None,
+            protocol: Protocol::default(),
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             headers: Vec::new(),
@@ -95,9 +134,15 @@ impl Config {
         }
     }
 
-    /// The collector's URL; `http://localhost:4317` unless set.
+    /// How requests are put on the wire; `http/protobuf` unless set, or `grpc` in a build without the feature `http`.
+    pub fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// The collector's URL; `http://localhost:4318` unless set, or `http://localhost:4317` over gRPC.
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.endpoint = endpoint.into();
+        self.endpoint = Some(endpoint.into());
         self
     }
 
@@ -168,7 +213,11 @@ impl Config {
     /// A misuse error that names the setting, its value and what would work.
     #[doc(hidden)]
     pub fn settings(&self) -> Result<Settings, Error> {
-        let endpoint = Endpoint::parse_grpc(&self.endpoint)?;
+        let endpoint = Endpoint::parse_grpc(
+            self.endpoint
+                .as_deref()
+                .unwrap_or(self.protocol.default_endpoint()),
+        )?;
         if endpoint.scheme() == Scheme::Https {
             return Err(Error::config(format!(
                 "endpoint {endpoint}: this build carries no TLS and never falls back to plain text; use an http endpoint, \
@@ -196,16 +245,36 @@ impl Config {
             .iter()
             .map(|(n, v)| checked_header(n, v))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Settings {
-            endpoint_name: format!("{endpoint}").into(),
+        let endpoint_name: Arc<str> = format!("{endpoint}").into();
+        let headers: Arc<[(String, String)]> = headers.into();
+        let lane = Lane {
             endpoint,
-            timeout: self.timeout,
+            endpoint_name: endpoint_name.clone(),
+            is_grpc: self.protocol == Protocol::Grpc,
             connect_timeout: self.connect_timeout,
-            headers: headers.into(),
+            headers: headers.clone(),
             addresses: self.addresses.clone(),
+            response_bytes_max: self.response_bytes_max,
+            isolate_tracing: self.isolate_tracing,
+        };
+        let routes = Signal::ALL.map(|signal| Route {
+            lane: 0,
+            protocol: self.protocol,
+            compression: Compression::None,
+            path: match self.protocol {
+                Protocol::Grpc => signal.grpc_path(),
+                _ => signal.http_path(),
+            }
+            .into(),
+            headers: headers.clone(),
+            timeout: self.timeout,
+            endpoint_name: endpoint_name.clone(),
+        });
+        Ok(Settings {
+            lanes: alloc::vec![lane],
+            routes,
             retry: self.retry,
             memory_limit_bytes: self.memory_limit_bytes,
-            response_bytes_max: self.response_bytes_max,
             isolate_tracing: self.isolate_tracing,
         })
     }
@@ -216,54 +285,16 @@ impl Config {
     }
 }
 
-/// Whether a text could be base64, padded or not (gRPC, "Binary-Header").
-fn is_base64(text: &str) -> bool {
-    let digits = text.trim_end_matches('=');
-    text.len() - digits.len() <= 2
-        && digits.len() % 4 != 1
-        && digits
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-}
-
-/// A header fit for gRPC metadata: the name in lowercase, the value printable ASCII.
-pub(crate) fn checked_header(name: &str, value: &str) -> Result<(String, String), Error> {
-    let lower = name.trim().to_ascii_lowercase();
-    let refuse = |what: &str| Err(Error::config(format!("with_header {name:?}: {what}")));
-    let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if lower.is_empty() || !lower.bytes().all(token) {
-        return refuse("a name consists of letters, digits, '-', '_' and '.'");
-    }
-    let reserved = [
-        "content-type",
-        "te",
-        "host",
-        "connection",
-        "transfer-encoding",
-        "content-length",
-        "user-agent",
-    ];
-    if reserved.contains(&&*lower) || lower.starts_with("grpc-") {
-        return refuse("the exporter sets this header itself");
-    }
-    let value = value.trim();
-    if lower.ends_with("-bin") && !is_base64(value) {
-        return refuse("a name ending in -bin takes a value in base64");
-    }
-    if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        return refuse(
-            "the value must be printable ASCII; use a name ending in -bin and base64 for other bytes",
-        );
-    }
-    Ok((lower, value.to_owned()))
-}
-
 impl fmt::Debug for Config {
     /// Header values may be secrets and are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Config")
-            .field("endpoint", &crate::endpoint::redacted(&self.endpoint))
+            .field(
+                "endpoint",
+                &self.endpoint.as_deref().map(crate::endpoint::redacted),
+            )
+            .field("protocol", &self.protocol)
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("headers", &names)
@@ -314,9 +345,13 @@ mod tests {
     #[test]
     fn defaults_follow_the_specification() {
         let settings = Config::new().settings().expect("the defaults work");
-        assert_eq!(settings.timeout, Duration::from_secs(10), "spec 38");
-        assert_eq!(&*settings.endpoint_name, "http://localhost:4317", "spec 32");
-        assert_eq!(settings.response_bytes_max, 4 << 20, "spec 3");
+        assert_eq!(settings.routes[0].timeout, Duration::from_secs(10), "spec 38");
+        assert_eq!(
+            &*settings.lanes[0].endpoint_name, "http://localhost:4318",
+            "spec 32"
+        );
+        assert_eq!(settings.routes[0].protocol, Protocol::HttpProtobuf, "spec 37");
+        assert_eq!(settings.lanes[0].response_bytes_max, 4 << 20, "spec 3");
         assert!(settings.retry.attempts_max > 1, "spec 41");
     }
 }

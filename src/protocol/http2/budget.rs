@@ -3,7 +3,7 @@
 //! Frames that bring no call further are paid for from a budget that calls refill as they end, and time as it passes.
 //! A peer that floods the connection empties it at once; one that pings, answers late or splits its answers never does.
 
-use crate::protocol::frames::{Head, Kind};
+use crate::protocol::http2::frames::{Head, Kind};
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -81,7 +81,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::frames::END_STREAM;
+    use crate::protocol::http2::frames::END_STREAM;
 
     const PING: Head = Head {
         len: 8,

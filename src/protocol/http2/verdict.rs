@@ -2,7 +2,7 @@
 
 use super::call::ReadEnd;
 use crate::protocol::grpc::code_of_reset;
-use crate::protocol::ingress::GoAway;
+use crate::protocol::http2::ingress::GoAway;
 use crate::protocol::{Answer, CallEnd, Failure};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -39,6 +39,8 @@ pub(super) fn judge(end: ReadEnd, is_sent: bool, goaway: Option<&GoAway>, why: O
                 rejected: 0,
                 retry_after: None,
                 http_status: None,
+                is_http: false,
+                location: None,
             })
         };
     }

@@ -1,8 +1,8 @@
 //! The `h2` side of a connection: how it is set up, polled and let go.
 
 use crate::protocol::Failure;
-use crate::protocol::payload::Payload;
-use crate::protocol::pipe::Pipe;
+use crate::protocol::http2::payload::Payload;
+use crate::protocol::http2::pipe::Pipe;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::future::Future;

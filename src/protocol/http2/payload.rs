@@ -4,11 +4,9 @@
 //! bytes are in an [`Upload`], which the egress cuts along the frame heads that `h2` writes. No byte of a request is
 //! copied on its way.
 
-use crate::encode::Request;
+use crate::encode::Body;
+use crate::protocol::grpc::PREFIX_LEN;
 use bytes::{Buf, Bytes};
-
-/// Length of the head of a gRPC message: one byte of flags, four of length (gRPC, "Length-Prefixed-Message").
-pub(super) const PREFIX_LEN: usize = 5;
 
 /// What a stand-in shows of itself at a time: a DATA frame of the usual largest size.
 static STAND_IN: [u8; 16_384] = [0; 16_384];
@@ -50,14 +48,14 @@ pub(super) struct Upload {
     prefix: [u8; PREFIX_LEN],
     prefix_taken: usize,
     current: Bytes,
-    request: Request,
-    /// The segment of the request that comes after `current`.
+    body: Body,
+    /// The segment of the body that comes after `current`.
     next: usize,
 }
 
 impl Upload {
-    /// The gRPC message of `request`, whose length the caller has found to fit the prefix.
-    pub(super) fn new(stream: u32, request: &Request, message_len: u32) -> Self {
+    /// The gRPC message of `body`, whose length the caller has found to fit the prefix.
+    pub(super) fn new(stream: u32, body: &Body, message_len: u32) -> Self {
         let [a, b, c, d] = message_len.to_be_bytes();
         Self {
             stream,
@@ -66,7 +64,7 @@ impl Upload {
             prefix: [0, a, b, c, d],
             prefix_taken: 0,
             current: Bytes::new(),
-            request: request.clone(),
+            body: body.clone(),
             next: 0,
         }
     }
@@ -81,15 +79,15 @@ impl Upload {
     /// At most about how many pieces go to the socket when the rest goes out in frames of `frame_len` bytes, with their
     /// heads.
     pub(super) fn pieces(&self, frame_len: usize) -> usize {
-        let segments = self.request.segment_count() - self.next;
+        let segments = self.body.segments().len() - self.next;
         // A frame boundary cuts a segment in two and puts a head between the halves.
-        2 * (self.request.encoded_len() / frame_len.max(1) + 1) + segments + 1
+        2 * (self.body.len() / frame_len.max(1) + 1) + segments + 1
     }
 
     /// Takes up to `count` bytes of the message in one piece; `None` when there are no more.
     pub(super) fn take_piece(&mut self, count: usize) -> Option<Bytes> {
         while self.current.is_empty() {
-            self.current = self.request.segment(self.next)?.clone();
+            self.current = self.body.segments().get(self.next)?.clone();
             self.next += 1;
         }
         let count = count.min(self.current.len());
@@ -100,7 +98,6 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Signal;
     use alloc::vec;
 
     #[test]
@@ -110,8 +107,8 @@ mod tests {
             Bytes::new(),
             Bytes::from_static(b"defg"),
         ];
-        let request = Request::from_segments(Signal::Traces, 1, segments.clone());
-        let mut upload = Upload::new(1, &request, 7);
+        let body = Body::new(segments.clone());
+        let mut upload = Upload::new(1, &body, 7);
         assert_eq!(upload.take_prefix(2), [0, 0]);
         assert_eq!(upload.take_prefix(100), [0, 0, 7]);
         assert_eq!(upload.take_prefix(100), []);

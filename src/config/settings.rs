@@ -1,0 +1,93 @@
+//! Settings that were checked and put into the form that the layers use.
+
+use super::{Compression, Protocol};
+use crate::encode::{Request, Signal};
+use crate::endpoint::Endpoint;
+use crate::policy::RetryPolicy;
+use crate::protocol::Outgoing;
+use crate::time::Instant;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// Everything that an engine has to know.
+///
+/// It has no `Debug`, since header values may be secrets.
+#[derive(Clone)]
+pub struct Settings {
+    /// The destinations, each once, however many signals go there.
+    pub lanes: Vec<Lane>,
+    /// How each signal goes out, by [`Signal::ALL`].
+    pub routes: [Route; Signal::ALL.len()],
+    /// When and how often to try again.
+    pub retry: RetryPolicy,
+    /// Encoded bytes that exports without a verdict may hold.
+    pub memory_limit_bytes: usize,
+    /// Whether spans and events of libraries under the exporter are kept from the application's subscriber.
+    pub isolate_tracing: bool,
+}
+
+/// One destination and how its connections are made; signals of one lane share them.
+#[derive(Clone)]
+pub struct Lane {
+    /// Where to connect to.
+    pub endpoint: Endpoint,
+    /// The endpoint as an error names it.
+    pub endpoint_name: Arc<str>,
+    /// Whether it is spoken to over gRPC, or else over OTLP/HTTP.
+    pub is_grpc: bool,
+    /// The time of one address to accept a connection.
+    pub connect_timeout: Duration,
+    /// Headers of the signals that go there, where they are the same for all.
+    pub headers: Arc<[(String, String)]>,
+    /// Addresses that stand in for name resolution, in the order to try.
+    pub addresses: Vec<SocketAddr>,
+    /// The largest response message.
+    pub response_bytes_max: usize,
+    /// Whether spans and events of libraries under the exporter are kept from the application's subscriber.
+    pub isolate_tracing: bool,
+}
+
+/// How one signal goes out.
+#[derive(Clone)]
+pub struct Route {
+    /// Its destination, an index into [`Settings::lanes`].
+    pub lane: usize,
+    /// The form of its requests.
+    pub protocol: Protocol,
+    /// The compression of its requests.
+    pub compression: Compression,
+    /// The path of its requests.
+    pub path: Arc<str>,
+    /// Headers of every request: lowercase names, printable values.
+    pub headers: Arc<[(String, String)]>,
+    /// The time of one export, retries included.
+    pub timeout: Duration,
+    /// The endpoint as an error names it.
+    pub endpoint_name: Arc<str>,
+}
+
+impl Settings {
+    /// How a signal goes out.
+    pub fn route(&self, signal: Signal) -> &Route {
+        &self.routes[signal.index()]
+    }
+
+    /// Where a signal goes.
+    pub fn lane(&self, signal: Signal) -> &Lane {
+        &self.lanes[self.route(signal).lane]
+    }
+
+    /// A call that sends the request as it is; for driving a connection by hand.
+    pub fn outgoing<'a>(&'a self, request: &'a Request, deadline: Instant) -> Outgoing<'a> {
+        Outgoing {
+            request,
+            body: request.body(),
+            route: self.route(request.signal()),
+            credentials: &[],
+            deadline,
+        }
+    }
+}
