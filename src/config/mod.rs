@@ -4,7 +4,7 @@ mod header;
 mod settings;
 
 pub(crate) use header::checked_header;
-pub use settings::{Lane, Route, Settings};
+pub use settings::{Keepalive, Lane, Proxy, Route, Settings};
 
 use crate::encode::Signal;
 use crate::endpoint::{Endpoint, Scheme};
@@ -254,6 +254,11 @@ impl Config {
             connect_timeout: self.connect_timeout,
             headers: headers.clone(),
             addresses: self.addresses.clone(),
+            proxy: None,
+            keepalive: None,
+            max_connection_age: None,
+            http1_connections_max: 4,
+            user_agent: concat!("OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION")).into(),
             response_bytes_max: self.response_bytes_max,
             isolate_tracing: self.isolate_tracing,
         };
@@ -274,6 +279,7 @@ impl Config {
             lanes: alloc::vec![lane],
             routes,
             retry: self.retry,
+            request_bytes_max: 64 << 20,
             memory_limit_bytes: self.memory_limit_bytes,
             isolate_tracing: self.isolate_tracing,
         })

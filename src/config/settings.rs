@@ -2,7 +2,7 @@
 
 use super::{Compression, Protocol};
 use crate::encode::{Request, Signal};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Host};
 use crate::policy::RetryPolicy;
 use crate::protocol::Outgoing;
 use crate::time::Instant;
@@ -23,6 +23,8 @@ pub struct Settings {
     pub routes: [Route; Signal::ALL.len()],
     /// When and how often to try again.
     pub retry: RetryPolicy,
+    /// The largest request message, before compression (OTLP specification, "Request size limit").
+    pub request_bytes_max: usize,
     /// Encoded bytes that exports without a verdict may hold.
     pub memory_limit_bytes: usize,
     /// Whether spans and events of libraries under the exporter are kept from the application's subscriber.
@@ -44,10 +46,42 @@ pub struct Lane {
     pub headers: Arc<[(String, String)]>,
     /// Addresses that stand in for name resolution, in the order to try.
     pub addresses: Vec<SocketAddr>,
+    /// The HTTP proxy that connections go through, by CONNECT.
+    pub proxy: Option<Proxy>,
+    /// Pings that notice a dead connection.
+    pub keepalive: Option<Keepalive>,
+    /// How old a connection may get before it is replaced.
+    pub max_connection_age: Option<Duration>,
+    /// Connections of HTTP/1.1, which carries one call at a time, that may be open at a time.
+    pub http1_connections_max: usize,
+    /// The name that the exporter gives itself, with a product token of the user's before it.
+    pub user_agent: Arc<str>,
     /// The largest response message.
     pub response_bytes_max: usize,
     /// Whether spans and events of libraries under the exporter are kept from the application's subscriber.
     pub isolate_tracing: bool,
+}
+
+/// An HTTP proxy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its host.
+    pub host: Host,
+    /// Its port.
+    pub port: u16,
+    /// What goes into `proxy-authorization`, a secret.
+    pub authorization: Option<Arc<str>>,
+}
+
+/// Pings on a connection (gRPC, "Client-side Keepalive").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The silence after which a ping is sent.
+    pub interval: Duration,
+    /// The time that its answer may take before the connection counts as dead.
+    pub timeout: Duration,
+    /// Whether to ping while no call is under way, too.
+    pub while_idle: bool,
 }
 
 /// How one signal goes out.

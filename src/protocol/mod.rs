@@ -17,7 +17,7 @@ mod http2;
 mod never;
 mod session;
 
-pub use crate::config::{Lane, Route, Settings};
+pub use crate::config::{Keepalive, Lane, Proxy, Route, Settings};
 #[cfg(feature = "http2")]
 pub(crate) use http2::quiet;
 pub use never::Never;
