@@ -6,6 +6,7 @@
 //! nothing for a span.
 
 mod batch;
+mod field;
 mod owned;
 mod pinned;
 mod pool;

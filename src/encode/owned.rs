@@ -1,16 +1,18 @@
 //! Owned spans through the same writers, exactly as `prost` encodes them.
 
 use super::batch::{
-    REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_RESOURCE, RESOURCE_SPANS_SCHEMA_URL, RESOURCE_SPANS_SCOPE_SPANS,
-    SCOPE_ATTRIBUTES, SCOPE_DROPPED_ATTRIBUTES, SCOPE_SPANS_SCHEMA_URL, SCOPE_SPANS_SCOPE,
+    GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_ATTRIBUTES,
+    SCOPE_DROPPED_ATTRIBUTES, SCOPE_GROUP_ITEMS, SCOPE_GROUP_SCHEMA_URL, SCOPE_GROUP_SCOPE, SCOPE_NAME,
+    SCOPE_VERSION,
 };
+use super::field::{fixed32_field, fixed64_field, text_field, varint_field};
 use super::pinned::{self, Lender};
 use super::request::{Request, Signal};
 use super::segments::Segments;
 use super::shared::SHARED_BYTES_MIN;
 use super::sink::Sink;
-use super::span::{self as keys, fixed32_field, fixed64_field, varint_field};
-use super::value::{self, Place, ValueWriter, text_field};
+use super::span as keys;
+use super::value::{self, Place, ValueWriter};
 use super::wire::{BYTES, VARINT, key, varint_len};
 use crate::pb::collector::ExportTraceServiceRequest;
 use crate::pb::common::any_value::Value;
@@ -81,8 +83,6 @@ const ENTITY_SCHEMA_URL: u8 = key(1, BYTES);
 const ENTITY_TYPE: u8 = key(2, BYTES);
 const ENTITY_ID_KEYS: u8 = key(3, BYTES);
 const ENTITY_DESCRIPTION_KEYS: u8 = key(4, BYTES);
-const SCOPE_NAME: u8 = key(1, BYTES);
-const SCOPE_VERSION: u8 = key(2, BYTES);
 
 struct Writer<'s> {
     sink: Sink,
@@ -95,17 +95,17 @@ struct Writer<'s> {
 impl<'s> Writer<'s> {
     fn resource_spans(&mut self, spans: &'s ResourceSpans) {
         let count: usize = spans.scope_spans.iter().map(|scope| scope.spans.len()).sum();
-        let frame = self.sink.open(REQUEST_RESOURCE_SPANS, guessed_width(count));
+        let frame = self.sink.open(REQUEST_GROUPS, guessed_width(count));
         if let Some(resource) = &spans.resource {
             self.resource(resource);
         }
         spans.scope_spans.iter().for_each(|spans| self.scope_spans(spans));
-        self.text(RESOURCE_SPANS_SCHEMA_URL, &spans.schema_url);
+        self.text(GROUP_SCHEMA_URL, &spans.schema_url);
         self.sink.close(frame);
     }
 
     fn resource(&mut self, resource: &'s Resource) {
-        let frame = self.sink.open(RESOURCE_SPANS_RESOURCE, 1);
+        let frame = self.sink.open(GROUP_RESOURCE, 1);
         self.attributes(RESOURCE_ATTRIBUTES, &resource.attributes);
         self.varint(RESOURCE_DROPPED_ATTRIBUTES, resource.dropped_attributes_count);
         resource
@@ -129,19 +129,17 @@ impl<'s> Writer<'s> {
     }
 
     fn scope_spans(&mut self, spans: &'s ScopeSpans) {
-        let frame = self
-            .sink
-            .open(RESOURCE_SPANS_SCOPE_SPANS, guessed_width(spans.spans.len()));
+        let frame = self.sink.open(GROUP_SCOPES, guessed_width(spans.spans.len()));
         if let Some(scope) = &spans.scope {
             self.scope(scope);
         }
         spans.spans.iter().for_each(|span| self.span(span));
-        self.text(SCOPE_SPANS_SCHEMA_URL, &spans.schema_url);
+        self.text(SCOPE_GROUP_SCHEMA_URL, &spans.schema_url);
         self.sink.close(frame);
     }
 
     fn scope(&mut self, scope: &'s InstrumentationScope) {
-        let frame = self.sink.open(SCOPE_SPANS_SCOPE, 1);
+        let frame = self.sink.open(SCOPE_GROUP_SCOPE, 1);
         self.text(SCOPE_NAME, &scope.name);
         self.text(SCOPE_VERSION, &scope.version);
         self.attributes(SCOPE_ATTRIBUTES, &scope.attributes);
@@ -150,7 +148,7 @@ impl<'s> Writer<'s> {
     }
 
     fn span(&mut self, span: &'s Span) {
-        let frame = self.sink.open(keys::SCOPE_SPANS, self.span_width);
+        let frame = self.sink.open(SCOPE_GROUP_ITEMS, self.span_width);
         self.bytes(keys::SPAN_TRACE_ID, &span.trace_id);
         self.bytes(keys::SPAN_SPAN_ID, &span.span_id);
         self.text(keys::SPAN_TRACE_STATE, &span.trace_state);

@@ -1,5 +1,6 @@
 //! Chunks of memory that requests are written into, and the pool that takes them back.
 
+use super::request::Signal;
 use super::state::State;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -23,8 +24,8 @@ const IDLE_STATES_MAX: usize = 16;
 /// Without feature `std` there is no lock to share it under: chunks are then freed instead of kept.
 #[derive(Default)]
 pub(crate) struct Pool {
-    /// Size of the first chunk of the next batch: what the last request needed.
-    hint: AtomicUsize,
+    /// Size of the first chunk of the next batch of each signal: what its last request needed.
+    hints: [AtomicUsize; Signal::ALL.len()],
     #[cfg(feature = "std")]
     idle: std::sync::Mutex<Idle>,
 }
@@ -39,19 +40,19 @@ struct Idle {
 
 impl Pool {
     /// The size that the first chunk of a batch should have.
-    pub(crate) fn first_chunk_len(&self) -> usize {
-        self.hint
+    pub(crate) fn first_chunk_len(&self, signal: Signal) -> usize {
+        self.hints[signal.index()]
             .load(Ordering::Relaxed)
             .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
     }
 
     /// Learns how much a request took.
-    pub(crate) fn note_request_len(&self, len: usize) {
+    pub(crate) fn note_request_len(&self, signal: Signal, len: usize) {
         // A sixteenth on top: the next batch of the same kind is to fit as well.
         let wanted = (len + len / 16)
             .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
             .next_power_of_two();
-        self.hint.store(wanted, Ordering::Relaxed);
+        self.hints[signal.index()].store(wanted, Ordering::Relaxed);
     }
 
     /// A chunk of at least `len` bytes, all of them initialised.
@@ -96,17 +97,17 @@ impl Pool {
     }
 
     /// A batch's state, empty.
-    pub(crate) fn take_state(self: &Arc<Self>) -> State {
+    pub(crate) fn take_state(self: &Arc<Self>, signal: Signal) -> State {
         #[cfg(feature = "std")]
         {
             let state = self.idle().states.pop();
             if let Some(mut state) = state {
-                state.attach(self);
+                state.attach(self, signal);
                 return state;
             }
         }
         let mut state = State::default();
-        state.attach(self);
+        state.attach(self, signal);
         state
     }
 

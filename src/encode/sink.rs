@@ -6,6 +6,7 @@
 //! instead, and the length written elsewhere.
 
 use super::pool::{self, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Pool};
+use super::request::Signal;
 use super::wire::{self, VARINT_BYTES_MAX};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -75,16 +76,15 @@ pub(crate) struct Sink {
     depth: u32,
     /// Size of the next chunk.
     next_len: usize,
-    pool: Option<Arc<Pool>>,
+    /// The pool, and what the chunks taken from it are for.
+    pool: Option<(Arc<Pool>, Signal)>,
 }
 
 impl Sink {
-    /// Takes chunks from this pool from now on, none for plain allocation.
-    pub(crate) fn attach(&mut self, pool: Option<Arc<Pool>>) {
-        self.next_len = pool
-            .as_ref()
-            .map_or(CHUNK_BYTES_MIN, |pool| pool.first_chunk_len());
-        self.pool = pool;
+    /// Takes chunks for a request of this signal from this pool from now on; without a pool they are plainly allocated.
+    pub(crate) fn attach(&mut self, pool: Arc<Pool>, signal: Signal) {
+        self.next_len = pool.first_chunk_len(signal);
+        self.pool = Some((pool, signal));
     }
 
     /// Sets the size of the next chunk.
@@ -283,7 +283,7 @@ impl Sink {
     pub(crate) fn freeze(&mut self, chunks: &mut Vec<Bytes>) {
         self.seal();
         let buf = core::mem::take(&mut self.buf);
-        let pool = self.pool.as_ref();
+        let pool = self.pool.as_ref().map(|(pool, _)| pool);
         chunks.extend(self.full.drain(..).map(|chunk| pool::freeze(chunk, pool)));
         if !buf.is_empty() {
             chunks.push(pool::freeze(buf, pool));
@@ -298,15 +298,15 @@ impl Sink {
     /// Goes back to the beginning, keeping the memory of its lists.
     pub(crate) fn reset(&mut self) {
         self.pieces.clear();
-        if let Some(pool) = &self.pool {
+        if let Some((pool, _)) = &self.pool {
             for chunk in self.full.drain(..) {
                 pool.put(chunk);
             }
         }
         self.full.clear();
         (self.pos, self.start, self.sealed, self.depth) = (0, 0, 0, 0);
-        if let Some(pool) = &self.pool {
-            self.next_len = pool.first_chunk_len();
+        if let Some((pool, signal)) = &self.pool {
+            self.next_len = pool.first_chunk_len(*signal);
         }
     }
 
@@ -314,7 +314,7 @@ impl Sink {
     pub(crate) fn detach(&mut self) {
         self.reset();
         let buf = core::mem::take(&mut self.buf);
-        if let Some(pool) = self.pool.take() {
+        if let Some((pool, _)) = self.pool.take() {
             pool.put(buf);
         }
     }
@@ -332,7 +332,7 @@ impl Sink {
         let wanted = self.next_len.max(len + SLACK_BYTES);
         self.next_len = (self.next_len * 2).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let chunk = match &self.pool {
-            Some(pool) => pool.take(wanted),
+            Some((pool, _)) => pool.take(wanted),
             None => alloc::vec![0; wanted],
         };
         let full = core::mem::replace(&mut self.buf, chunk);

@@ -1,17 +1,17 @@
 //! Writers of spans, events and links.
 
+use super::batch::SCOPE_GROUP_ITEMS;
+use super::field::{fixed32_field, fixed64_field, text_field, varint_field};
 use super::shared::IntoShared;
 use super::sink::{Frame, Sink};
 use super::state::State;
-use super::value::{IntoValue, Place, ValueWriter, text_field};
+use super::value::{IntoValue, Place, ValueWriter};
 use super::wire::{BYTES, FIXED32, FIXED64, VARINT, key};
 use crate::error::Error;
 use crate::pb::trace::span::SpanKind;
 use crate::pb::trace::status::StatusCode;
 use core::ops::Range;
 
-/// Key of a span in its scope.
-pub(crate) const SCOPE_SPANS: u8 = key(2, BYTES);
 pub(crate) const SPAN_TRACE_ID: u8 = key(1, BYTES);
 pub(crate) const SPAN_SPAN_ID: u8 = key(2, BYTES);
 pub(crate) const SPAN_TRACE_STATE: u8 = key(3, BYTES);
@@ -87,7 +87,7 @@ impl<'a> SpanWriter<'a> {
     #[inline]
     pub(crate) fn new(state: &'a mut State, trace_id: [u8; 16], span_id: [u8; 8], name: &'a str) -> Self {
         let start = state.sink.mark();
-        let frame = state.sink.open(SCOPE_SPANS, state.span_width);
+        let frame = state.sink.open(SCOPE_GROUP_ITEMS, state.item_width);
         let refused = u128::from_ne_bytes(trace_id) == 0 || u64::from_ne_bytes(span_id) == 0;
         if refused {
             state.sink.roll_back(start);
@@ -226,7 +226,7 @@ impl<'a> SpanWriter<'a> {
             return self;
         }
         if trace_id == [0; 16] || span_id == [0; 8] {
-            self.state.refused_links += 1;
+            self.state.refused_parts += 1;
             return self;
         }
         let sink = self.sink();
@@ -276,7 +276,7 @@ impl<'a> SpanWriter<'a> {
     pub fn end(&mut self) {
         if self.ready() {
             self.phase = Phase::Ended;
-            self.state.end_span(self.frame);
+            self.state.end_item(self.frame);
         }
     }
 
@@ -419,36 +419,5 @@ impl LinkWriter<'_> {
         let again = self.written & field != 0;
         self.written |= field;
         again
-    }
-}
-
-/// Writes a number unless it is the default; `always` writes that as well.
-#[inline]
-pub(crate) fn varint_field(sink: &mut Sink, key: u8, value: u64, always: bool) {
-    if value != 0 || always {
-        if value < 1 << 7 {
-            sink.put([key, value as u8]);
-        } else {
-            sink.put([key]);
-            sink.varint(value);
-        }
-    }
-}
-
-/// Writes a number of 8 bytes unless it is the default; `always` writes that as well.
-#[inline]
-pub(crate) fn fixed64_field(sink: &mut Sink, key: u8, value: u64, always: bool) {
-    if value != 0 || always {
-        let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
-        sink.put([key, a, b, c, d, e, f, g, h]);
-    }
-}
-
-/// Writes a number of 4 bytes unless it is the default; `always` writes that as well.
-#[inline]
-pub(crate) fn fixed32_field(sink: &mut Sink, key: u8, value: u32, always: bool) {
-    if value != 0 || always {
-        let [a, b, c, d] = value.to_le_bytes();
-        sink.put([key, a, b, c, d]);
     }
 }

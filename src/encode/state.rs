@@ -1,11 +1,11 @@
 //! What a batch has written, and how it becomes one message.
 //!
-//! Spans lie in the sink in the order in which they came, as runs of one scope each. At the end the runs of a scope are put
-//! together and the heads of the messages around them written, which know their lengths by then.
+//! Items (spans, log records, metrics) lie in the sink in the order in which they came, as runs of one scope each. At the end
+//! the runs of a scope are put together and the heads of the messages around them written, which know their lengths by
+//! then. The messages around items have the same field numbers for every signal.
 
 use super::batch::{
-    REQUEST_RESOURCE_SPANS, RESOURCE_SPANS_RESOURCE, RESOURCE_SPANS_SCHEMA_URL, RESOURCE_SPANS_SCOPE_SPANS,
-    SCOPE_SPANS_SCHEMA_URL, SCOPE_SPANS_SCOPE,
+    GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_GROUP_SCHEMA_URL, SCOPE_GROUP_SCOPE,
 };
 use super::pool::Pool;
 use super::request::{Request, Signal};
@@ -25,18 +25,18 @@ const IDLE_ENTRIES_MAX: usize = 1024;
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) sink: Sink,
-    /// Guessed width of the next span's length.
-    pub(crate) span_width: usize,
-    /// Where the span that is being written began.
+    /// Guessed width of the next item's length.
+    pub(crate) item_width: usize,
+    /// Where the item that is being written began.
     pub(crate) unfinished: Option<Mark>,
     /// Where the scope that is being written began.
     pub(super) unfinished_scope: Option<Mark>,
-    /// Spans written.
-    pub(super) spans: u64,
-    /// Spans that were not written.
+    /// Items written.
+    pub(super) items: u64,
+    /// Items that were not written.
     pub(crate) refused: u64,
-    /// Links that were not written.
-    pub(crate) refused_links: u64,
+    /// Parts of items that were not written: links.
+    pub(crate) refused_parts: u64,
     pub(super) resources: Vec<Resource>,
     scopes: Vec<Scope>,
     /// The scopes' encoded messages and schema URLs.
@@ -56,17 +56,17 @@ pub(crate) struct State {
 
 struct Scope {
     resource: usize,
-    /// Its encoded message in `scope_bytes`; none for spans without a scope.
+    /// Its encoded message in `scope_bytes`; none for items without a scope.
     message: Option<Range<usize>>,
     schema_url: Range<usize>,
-    /// Length of the `ScopeSpans` message, computed at the end.
+    /// Length of the message that holds the scope's items, computed at the end.
     len: usize,
 }
 
-/// Spans of one scope in a row.
+/// Items of one scope in a row.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Run {
-    /// Its scope, an index; spans before the first scope make one of their own.
+    /// Its scope, an index; items before the first scope make one of their own.
     pub(super) scope: Option<usize>,
     first_piece: usize,
     end_piece: usize,
@@ -76,26 +76,26 @@ pub(super) struct Run {
 }
 
 impl State {
-    pub(crate) fn attach(&mut self, pool: &Arc<Pool>) {
-        self.sink.attach(Some(pool.clone()));
-        self.span_width = self.span_width.max(2);
+    pub(crate) fn attach(&mut self, pool: &Arc<Pool>, signal: Signal) {
+        self.sink.attach(pool.clone(), signal);
+        self.item_width = self.item_width.max(2);
     }
 
-    /// Ends the span that began last.
+    /// Ends the item that began last.
     #[inline]
-    pub(crate) fn end_span(&mut self, frame: Frame) {
+    pub(crate) fn end_item(&mut self, frame: Frame) {
         if self
             .unfinished
             .take()
-            .is_some_and(|start| self.close_span(start, frame))
+            .is_some_and(|start| self.close_item(start, frame))
         {
-            self.spans += 1;
+            self.items += 1;
         }
     }
 }
 
 impl State {
-    /// Gives all memory of spans back, and keeps that of the lists.
+    /// Gives all memory of items back, and keeps that of the lists.
     pub(super) fn detach(&mut self) {
         self.reset();
         self.sink.detach();
@@ -115,7 +115,7 @@ impl State {
         self.sink.reset();
         self.unfinished = None;
         self.unfinished_scope = None;
-        (self.spans, self.refused, self.refused_links) = (0, 0, 0);
+        (self.items, self.refused, self.refused_parts) = (0, 0, 0);
         self.resources.clear();
         self.scopes.clear();
         self.scope_bytes.clear();
@@ -139,7 +139,7 @@ impl State {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn prepare_span(&mut self) {
+    pub(super) fn prepare_item(&mut self) {
         self.settle();
         if self.run.scope.is_none() {
             let end = self.scope_bytes.len();
@@ -148,15 +148,15 @@ impl State {
     }
 
     #[inline]
-    fn close_span(&mut self, start: Mark, frame: Frame) -> bool {
+    fn close_item(&mut self, start: Mark, frame: Frame) -> bool {
         if self.sink.depth() != start.depth() + 1 {
             // A closure panicked inside of a nested message, whose length was never written.
             self.sink.roll_back(start);
             self.refused += 1;
             return false;
         }
-        // The next span is guessed to be as long; to widen a short one costs less than to find out for each long one.
-        self.span_width = self.sink.close(frame).max(2);
+        // The next item is guessed to be as long; to widen a short one costs less than to find out for each long one.
+        self.item_width = self.sink.close(frame).max(2);
         true
     }
 
@@ -206,7 +206,7 @@ impl State {
         }
     }
 
-    pub(super) fn finish(&mut self, pool: &Pool) -> Request {
+    pub(super) fn finish(&mut self, pool: &Pool, signal: Signal) -> Request {
         self.settle();
         self.end_run();
         self.lay_out();
@@ -227,8 +227,8 @@ impl State {
             segments.push(piece);
         }
         let segments = segments.finish();
-        pool.note_request_len(encoded_len - shared_len);
-        Request::new(Signal::Traces, self.spans, self.refused, segments)
+        pool.note_request_len(signal, encoded_len - shared_len);
+        Request::new(signal, self.items, self.refused, segments)
     }
 
     /// Puts the runs of each scope together, and writes the heads and tails of the messages around them.
@@ -265,15 +265,15 @@ impl State {
             let schema_url = resource.schema_url().as_bytes();
             let resource_len = field_len(resource.message().len());
             let len = resource_len + scopes_len + text_field_len(schema_url.len());
-            put_head(scratch, REQUEST_RESOURCE_SPANS, len);
-            put_field(scratch, RESOURCE_SPANS_RESOURCE, resource.message());
+            put_head(scratch, REQUEST_GROUPS, len);
+            put_field(scratch, GROUP_RESOURCE, resource.message());
             for runs in of_scopes() {
                 let scope = &scopes[index(&runs[0])];
-                put_head(scratch, RESOURCE_SPANS_SCOPE_SPANS, scope.len);
+                put_head(scratch, GROUP_SCOPES, scope.len);
                 if let Some(message) = &scope.message {
-                    put_field(scratch, SCOPE_SPANS_SCOPE, &scope_bytes[message.clone()]);
+                    put_field(scratch, SCOPE_GROUP_SCOPE, &scope_bytes[message.clone()]);
                 }
-                // The very first head fits in the hole before the first span, for one piece less.
+                // The very first head fits in the hole before the first item, for one piece less.
                 let first = order.is_empty();
                 if !(first && sink.fill_hole(runs[0].first_piece, self.hole_len, scratch)) {
                     order.push(append(sink, scratch));
@@ -283,13 +283,13 @@ impl State {
                 if !scope.schema_url.is_empty() {
                     put_field(
                         scratch,
-                        SCOPE_SPANS_SCHEMA_URL,
+                        SCOPE_GROUP_SCHEMA_URL,
                         &scope_bytes[scope.schema_url.clone()],
                     );
                 }
             }
             if !schema_url.is_empty() {
-                put_field(scratch, RESOURCE_SPANS_SCHEMA_URL, schema_url);
+                put_field(scratch, GROUP_SCHEMA_URL, schema_url);
             }
         }
         if !scratch.is_empty() {

@@ -1,5 +1,6 @@
 //! Attributes and their values.
 
+use super::field::text_field;
 use super::shared::{IntoShared, SHARED_BYTES_MIN};
 use super::sink::{Frame, Sink};
 use super::wire::{self, BYTES, FIXED64, VARINT, VARINT_BYTES_MAX, key, varint_len};
@@ -363,25 +364,6 @@ pub(crate) fn pair_head(sink: &mut Sink, tag: u8, name: &str, rest_len: usize) {
     sink.put([tag]);
     sink.varint((name_field + rest_len) as u64);
     text_field(sink, PAIR_KEY, name);
-}
-
-/// Writes a text field, none where the text is empty.
-#[inline]
-pub(crate) fn text_field(sink: &mut Sink, tag: u8, text: &str) {
-    let len = text.len();
-    if len == 0 {
-        return;
-    }
-    if len < 1 << 7 {
-        let to = sink.window(2 + len);
-        [to[0], to[1]] = [tag, len as u8];
-        wire::copy(&mut to[2..], text.as_bytes());
-        sink.advance(2 + len);
-    } else {
-        sink.put([tag]);
-        sink.varint(len as u64);
-        sink.bytes(text.as_bytes());
-    }
 }
 
 /// Writes a value of few bytes.
