@@ -1,4 +1,4 @@
-//! OTLP messages as owned structs: traces, and the statuses that gRPC answers with.
+//! OTLP messages as owned structs: traces, metrics and logs, and the statuses that gRPC answers with.
 //!
 //! This module owns the model that people build by hand, the decoder of responses, and the oracle of the encoder's
 //! tests. It never sits on the hot path: [`encode`](crate::encode) writes the same messages without building them.
@@ -6,6 +6,8 @@
 
 pub mod collector;
 pub mod common;
+pub mod logs;
+pub mod metrics;
 pub mod resource;
 pub mod rpc;
 pub mod trace;
