@@ -67,7 +67,7 @@ pub mod time;
 
 pub use code::Code;
 pub use config::{Compression, Config, Protocol};
-pub use encode::{Request, Resource, Signal, SpanWriter, TraceBatch};
+pub use encode::{LogBatch, LogWriter, Request, Resource, Signal, SpanWriter, TraceBatch};
 pub use error::Error;
 #[cfg(feature = "std")]
 pub use export::{ExportState, Exporter, OtlpExportFuture};

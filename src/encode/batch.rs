@@ -11,8 +11,10 @@ use super::wire::{BYTES, VARINT, key};
 use alloc::vec::Vec;
 use core::mem;
 
+mod logs;
 mod traces;
 
+pub use logs::LogBatch;
 pub use traces::TraceBatch;
 
 // The messages around items have the same numbers for every signal: a request is a list of groups (`ResourceSpans` and its

@@ -1,12 +1,13 @@
 //! Telemetry to protobuf, in one forward pass into pooled buffers.
 //!
-//! [`TraceBatch`] writes spans as they are told; [`Request::from_spans`] writes those that exist as [`pb`](crate::pb)
-//! structs. Both make a [`Request`]: frozen, shared, cheap to clone. Values of 1 KiB and more that are given as something
+//! [`TraceBatch`] and [`LogBatch`] write telemetry as it is told; [`Request::from_spans`] and [`Request::from_logs`] write
+//! what exists as [`pb`](crate::pb) structs. All make a [`Request`]: frozen, shared, cheap to clone. Values of 1 KiB and more that are given as something
 //! shareable are referenced, everything else is copied once. This module never builds a message in between, and allocates
-//! nothing for a span.
+//! nothing for an item.
 
 mod batch;
 mod field;
+mod log;
 mod owned;
 mod pinned;
 mod pool;
@@ -20,7 +21,8 @@ mod state;
 mod value;
 mod wire;
 
-pub use batch::{ScopeWriter, TraceBatch};
+pub use batch::{LogBatch, ScopeWriter, TraceBatch};
+pub use log::LogWriter;
 pub use request::{Body, Request, Signal};
 pub use resource::{Resource, ResourceBuilder};
 pub use shared::IntoShared;

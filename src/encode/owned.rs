@@ -1,80 +1,29 @@
-//! Owned spans through the same writers, exactly as `prost` encodes them.
+//! Owned telemetry through the same writers, exactly as `prost` encodes it.
 
 use super::batch::{
     GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_ATTRIBUTES,
     SCOPE_DROPPED_ATTRIBUTES, SCOPE_GROUP_ITEMS, SCOPE_GROUP_SCHEMA_URL, SCOPE_GROUP_SCOPE, SCOPE_NAME,
     SCOPE_VERSION,
 };
-use super::field::{fixed32_field, fixed64_field, text_field, varint_field};
+use super::field::{fixed64_field, text_field, varint_field};
 use super::pinned::{self, Lender};
 use super::request::{Request, Signal};
 use super::segments::Segments;
 use super::shared::SHARED_BYTES_MIN;
 use super::sink::Sink;
-use super::span as keys;
 use super::value::{self, Place, ValueWriter};
 use super::wire::{BYTES, VARINT, key, varint_len};
-use crate::pb::collector::ExportTraceServiceRequest;
 use crate::pb::common::any_value::Value;
 use crate::pb::common::{AnyValue, EntityRef, InstrumentationScope, KeyValue};
 use crate::pb::resource::Resource;
-use crate::pb::trace::span::{Event, Link};
-use crate::pb::trace::{ResourceSpans, ScopeSpans, Span, Status, TracesData};
 use alloc::vec::Vec;
 
-/// What a span is taken to need, to guess the size of the request.
-const SPAN_BYTES: usize = 400;
+mod logs;
+mod spans;
 
 /// Lists within lists that are written. A level of a key-value list is three messages, and decoders of protobuf refuse a
 /// request with more than a hundred levels of messages: one such attribute would cost the whole batch.
 const NESTING_MAX: usize = 30;
-
-impl Request {
-    /// Encodes owned spans; the bytes are those that `prost` writes for the same messages.
-    ///
-    /// The spans are kept in place as long as the request lives: texts and byte values of 1 KiB and more are referenced
-    /// instead of copied. Nothing is checked or grouped, and nothing is left out but what lies in more than 30 lists within
-    /// lists, where empty values stand instead: collectors refuse a request that nests deeper. Without spans the request
-    /// is [empty](Self::is_empty) whatever resources and scopes there are, and is not sent.
-    pub fn from_spans(spans: impl Into<Vec<ResourceSpans>>) -> Self {
-        pinned::pin(spans.into(), |spans, lender| {
-            let items: usize = spans
-                .iter()
-                .flat_map(|resource| &resource.scope_spans)
-                .map(|scope| scope.spans.len())
-                .sum();
-            let mut writer = Writer {
-                sink: Sink::default(),
-                lender,
-                span_width: 2,
-                nesting: 0,
-            };
-            writer.sink.expect_len((items * SPAN_BYTES).next_power_of_two());
-            spans.iter().for_each(|spans| writer.resource_spans(spans));
-            let mut chunks = Vec::new();
-            writer.sink.freeze(&mut chunks);
-            let mut segments = Segments {
-                chunks: &chunks,
-                own: None,
-                done: Vec::new(),
-            };
-            writer.sink.pieces().iter().for_each(|piece| segments.push(piece));
-            Self::new(Signal::Traces, items as u64, 0, segments.finish())
-        })
-    }
-}
-
-impl From<ExportTraceServiceRequest> for Request {
-    fn from(request: ExportTraceServiceRequest) -> Self {
-        Self::from_spans(request.resource_spans)
-    }
-}
-
-impl From<TracesData> for Request {
-    fn from(data: TracesData) -> Self {
-        Self::from_spans(data.resource_spans)
-    }
-}
 
 const RESOURCE_ATTRIBUTES: u8 = key(1, BYTES);
 const RESOURCE_DROPPED_ATTRIBUTES: u8 = key(2, VARINT);
@@ -84,23 +33,84 @@ const ENTITY_TYPE: u8 = key(2, BYTES);
 const ENTITY_ID_KEYS: u8 = key(3, BYTES);
 const ENTITY_DESCRIPTION_KEYS: u8 = key(4, BYTES);
 
-struct Writer<'s> {
+/// The telemetry of one resource: `ResourceSpans` and its kin.
+trait Group: Send + Sync + 'static {
+    type Scope: ScopeGroup;
+
+    /// Its resource, what is in it and its schema.
+    fn parts(&self) -> (Option<&Resource>, &[Self::Scope], &str);
+}
+
+/// The telemetry of one scope: `ScopeSpans` and its kin.
+trait ScopeGroup {
+    type Item: Item;
+
+    /// Its scope, what is in it and its schema.
+    fn parts(&self) -> (Option<&InstrumentationScope>, &[Self::Item], &str);
+}
+
+/// A span, a log record or a metric.
+trait Item {
+    /// What one is taken to need, to guess the size of the request.
+    const BYTES: usize;
+
+    /// How many items of the signal it is: a metric is as many as it has data points.
+    fn count(&self) -> usize {
+        1
+    }
+
+    /// Writes the fields of its message.
+    fn write<'s, S: Send + Sync + 'static>(&'s self, to: &mut Writer<'s, S>);
+}
+
+/// Encodes all groups as one request.
+fn request<G: Group>(signal: Signal, groups: Vec<G>) -> Request {
+    pinned::pin(groups, |groups, lender| {
+        let scopes = || groups.iter().flat_map(|group| group.parts().1);
+        let items = || scopes().flat_map(|scope| scope.parts().1);
+        let (messages, count) = items().fold((0, 0), |(messages, count), item| {
+            (messages + 1, count + item.count())
+        });
+        let mut writer = Writer {
+            sink: Sink::default(),
+            lender,
+            item_width: 2,
+            nesting: 0,
+        };
+        let guess = messages * <<G::Scope as ScopeGroup>::Item as Item>::BYTES;
+        writer.sink.expect_len(guess.next_power_of_two());
+        groups.iter().for_each(|group| writer.group(group));
+        let mut chunks = Vec::new();
+        writer.sink.freeze(&mut chunks);
+        let mut segments = Segments {
+            chunks: &chunks,
+            own: None,
+            done: Vec::new(),
+        };
+        writer.sink.pieces().iter().for_each(|piece| segments.push(piece));
+        Request::new(signal, count as u64, 0, segments.finish())
+    })
+}
+
+struct Writer<'s, S> {
     sink: Sink,
-    lender: Lender<'s, Vec<ResourceSpans>>,
-    span_width: usize,
+    lender: Lender<'s, S>,
+    /// Guessed width of the next item's length.
+    item_width: usize,
     /// Lists around the value that is written.
     nesting: usize,
 }
 
-impl<'s> Writer<'s> {
-    fn resource_spans(&mut self, spans: &'s ResourceSpans) {
-        let count: usize = spans.scope_spans.iter().map(|scope| scope.spans.len()).sum();
-        let frame = self.sink.open(REQUEST_GROUPS, guessed_width(count));
-        if let Some(resource) = &spans.resource {
+impl<'s, S: Send + Sync + 'static> Writer<'s, S> {
+    fn group<G: Group>(&mut self, group: &'s G) {
+        let (resource, scopes, schema_url) = group.parts();
+        let width = scopes.iter().map(|scope| guessed_width(scope.parts().1)).max();
+        let frame = self.sink.open(REQUEST_GROUPS, width.unwrap_or(1));
+        if let Some(resource) = resource {
             self.resource(resource);
         }
-        spans.scope_spans.iter().for_each(|spans| self.scope_spans(spans));
-        self.text(GROUP_SCHEMA_URL, &spans.schema_url);
+        scopes.iter().for_each(|scope| self.scope_group(scope));
+        self.text(GROUP_SCHEMA_URL, schema_url);
         self.sink.close(frame);
     }
 
@@ -128,13 +138,18 @@ impl<'s> Writer<'s> {
         self.sink.close(frame);
     }
 
-    fn scope_spans(&mut self, spans: &'s ScopeSpans) {
-        let frame = self.sink.open(GROUP_SCOPES, guessed_width(spans.spans.len()));
-        if let Some(scope) = &spans.scope {
+    fn scope_group<G: ScopeGroup>(&mut self, group: &'s G) {
+        let (scope, items, schema_url) = group.parts();
+        let frame = self.sink.open(GROUP_SCOPES, guessed_width(items));
+        if let Some(scope) = scope {
             self.scope(scope);
         }
-        spans.spans.iter().for_each(|span| self.span(span));
-        self.text(SCOPE_GROUP_SCHEMA_URL, &spans.schema_url);
+        for item in items {
+            let frame = self.sink.open(SCOPE_GROUP_ITEMS, self.item_width);
+            item.write(self);
+            self.item_width = self.sink.close(frame).max(2);
+        }
+        self.text(SCOPE_GROUP_SCHEMA_URL, schema_url);
         self.sink.close(frame);
     }
 
@@ -144,59 +159,6 @@ impl<'s> Writer<'s> {
         self.text(SCOPE_VERSION, &scope.version);
         self.attributes(SCOPE_ATTRIBUTES, &scope.attributes);
         self.varint(SCOPE_DROPPED_ATTRIBUTES, scope.dropped_attributes_count);
-        self.sink.close(frame);
-    }
-
-    fn span(&mut self, span: &'s Span) {
-        let frame = self.sink.open(SCOPE_GROUP_ITEMS, self.span_width);
-        self.bytes(keys::SPAN_TRACE_ID, &span.trace_id);
-        self.bytes(keys::SPAN_SPAN_ID, &span.span_id);
-        self.text(keys::SPAN_TRACE_STATE, &span.trace_state);
-        self.bytes(keys::SPAN_PARENT, &span.parent_span_id);
-        self.text(keys::SPAN_NAME, &span.name);
-        self.enumeration(keys::SPAN_KIND, span.kind);
-        fixed64_field(&mut self.sink, keys::SPAN_START, span.start_time_unix_nano, false);
-        fixed64_field(&mut self.sink, keys::SPAN_END, span.end_time_unix_nano, false);
-        self.attributes(keys::SPAN_ATTRIBUTES, &span.attributes);
-        self.varint(keys::SPAN_DROPPED_ATTRIBUTES, span.dropped_attributes_count);
-        span.events.iter().for_each(|event| self.event(event));
-        self.varint(keys::SPAN_DROPPED_EVENTS, span.dropped_events_count);
-        span.links.iter().for_each(|link| self.link(link));
-        self.varint(keys::SPAN_DROPPED_LINKS, span.dropped_links_count);
-        if let Some(status) = &span.status {
-            self.status(status);
-        }
-        if span.flags != 0 {
-            self.sink.put(keys::SPAN_FLAGS);
-            self.sink.put(span.flags.to_le_bytes());
-        }
-        self.span_width = self.sink.close(frame).max(2);
-    }
-
-    fn event(&mut self, event: &'s Event) {
-        let frame = self.sink.open(keys::SPAN_EVENTS, keys::EVENT_WIDTH);
-        fixed64_field(&mut self.sink, keys::EVENT_TIME, event.time_unix_nano, false);
-        self.text(keys::EVENT_NAME, &event.name);
-        self.attributes(keys::EVENT_ATTRIBUTES, &event.attributes);
-        self.varint(keys::EVENT_DROPPED_ATTRIBUTES, event.dropped_attributes_count);
-        self.sink.close(frame);
-    }
-
-    fn link(&mut self, link: &'s Link) {
-        let frame = self.sink.open(keys::SPAN_LINKS, keys::EVENT_WIDTH);
-        self.bytes(keys::LINK_TRACE_ID, &link.trace_id);
-        self.bytes(keys::LINK_SPAN_ID, &link.span_id);
-        self.text(keys::LINK_TRACE_STATE, &link.trace_state);
-        self.attributes(keys::LINK_ATTRIBUTES, &link.attributes);
-        self.varint(keys::LINK_DROPPED_ATTRIBUTES, link.dropped_attributes_count);
-        fixed32_field(&mut self.sink, keys::LINK_FLAGS, link.flags, false);
-        self.sink.close(frame);
-    }
-
-    fn status(&mut self, status: &'s Status) {
-        let frame = self.sink.open(keys::SPAN_STATUS, 1);
-        self.text(keys::STATUS_MESSAGE, &status.message);
-        self.enumeration(keys::STATUS_CODE, status.code);
         self.sink.close(frame);
     }
 
@@ -307,6 +269,6 @@ impl<'s> Writer<'s> {
     }
 }
 
-fn guessed_width(spans: usize) -> usize {
-    varint_len((spans * SPAN_BYTES) as u64)
+fn guessed_width<I: Item>(items: &[I]) -> usize {
+    varint_len((items.len() * I::BYTES) as u64)
 }

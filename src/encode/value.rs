@@ -47,8 +47,8 @@ pub struct ValueWriter<'a> {
 pub(crate) enum Place<'a> {
     /// An attribute: the key of its field in the message, and its name.
     Attribute(u8, &'a str),
-    /// An element of an array.
-    Element,
+    /// A field of its own, by its key: an element of an array, the body of a log record.
+    Field(u8),
 }
 
 /// Frames around a value of unknown length.
@@ -81,10 +81,11 @@ impl<'a> ValueWriter<'a> {
     #[inline]
     pub fn string(self, value: &str) -> Written {
         let Self { sink, place } = self;
-        if let Place::Attribute(tag, name) = place {
-            let (n, v) = (name.len(), value.len());
-            // With 6 bytes of heads around them all lengths take one byte: the common case, in one go.
-            if n + v <= 121 && n > 0 {
+        let v = value.len();
+        // Where all lengths take one byte, with the heads around them: the common cases, in one go.
+        match place {
+            Place::Attribute(tag, name) if name.len() + v <= 121 && !name.is_empty() => {
+                let n = name.len();
                 let to = sink.window(n + v + 8);
                 [to[0], to[1], to[2], to[3]] = [tag, (n + v + 6) as u8, PAIR_KEY, n as u8];
                 wire::copy(&mut to[4..], name.as_bytes());
@@ -94,6 +95,14 @@ impl<'a> ValueWriter<'a> {
                 sink.advance(n + v + 8);
                 return Written(());
             }
+            Place::Field(tag) if v <= 125 => {
+                let to = sink.window(v + 4);
+                [to[0], to[1], to[2], to[3]] = [tag, v as u8 + 2, VALUE_STRING, v as u8];
+                wire::copy(&mut to[4..], value.as_bytes());
+                sink.advance(v + 4);
+                return Written(());
+            }
+            _ => {}
         }
         delimited(sink, place, VALUE_STRING, value.as_bytes())
     }
@@ -175,7 +184,7 @@ pub struct ArrayWriter<'a> {
 impl ArrayWriter<'_> {
     /// Adds an element.
     pub fn push(&mut self, value: impl IntoValue) -> &mut Self {
-        value.write_value(ValueWriter::new(self.sink, Place::Element));
+        value.write_value(ValueWriter::new(self.sink, Place::Field(LIST_VALUES)));
         self
     }
 }
@@ -351,7 +360,7 @@ fn head(sink: &mut Sink, place: Place<'_>, value_len: usize) {
             pair_head(sink, tag, name, value_field);
             sink.put([PAIR_VALUE]);
         }
-        Place::Element => sink.put([LIST_VALUES]),
+        Place::Field(tag) => sink.put([tag]),
     }
     sink.varint(value_len as u64);
 }
@@ -432,9 +441,9 @@ fn open_value(sink: &mut Sink, place: Place<'_>) -> Nest {
                 value: sink.open(PAIR_VALUE, 1),
             }
         }
-        Place::Element => Nest {
+        Place::Field(tag) => Nest {
             pair: None,
-            value: sink.open(LIST_VALUES, 1),
+            value: sink.open(tag, 1),
         },
     }
 }
