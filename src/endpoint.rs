@@ -11,6 +11,9 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// The port of OTLP over gRPC (OTLP specification, "OTLP/gRPC Default Port").
 pub const GRPC_PORT: u16 = 4317;
 
+/// The authority of an endpoint without a name.
+const LOCAL_AUTHORITY: &str = "localhost";
+
 /// Whether the connection is in plain text or under TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -39,13 +42,15 @@ pub struct Endpoint {
     authority: Arc<str>,
 }
 
-/// The host of an endpoint: a name that must be resolved, or an address.
+/// The host of an endpoint: a name that must be resolved, an address, or a socket of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// A name for the resolver.
     Name(Arc<str>),
     /// A literal address, which skips the resolver.
     Ip(IpAddr),
+    /// The path of a Unix domain socket, as in [`Target::Unix`]; it has no port.
+    Unix(Arc<str>),
 }
 
 /// What a resolver is asked.
@@ -63,6 +68,9 @@ pub struct Name {
 pub enum Target {
     /// A TCP address.
     Tcp(SocketAddr),
+    /// The path of a Unix domain socket. One that begins with `@` names a socket of Linux's abstract namespace, with what
+    /// follows the `@` as its name.
+    Unix(Arc<str>),
 }
 
 impl fmt::Display for Name {
@@ -75,12 +83,15 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{path}"),
         }
     }
 }
 
 impl Endpoint {
     /// Takes the URL of an OTLP/gRPC endpoint apart: `http://host[:port]`, where the port is 4317 unless given.
+    ///
+    /// `unix:path` and `unix:///path` are Unix domain sockets, `unix:@name` is one of Linux's abstract namespace.
     ///
     /// A path of `/` is accepted, any other is refused, since gRPC has no use for it. `host:port` without a scheme is
     /// taken as plain text, the form in which collectors print their address.
@@ -92,6 +103,9 @@ impl Endpoint {
     pub fn parse_grpc(url: &str) -> Result<Self, Error> {
         let refuse = |what: &str| Error::config(format!("endpoint {:?}: {what}", redacted(url)));
         let trimmed = url.trim();
+        if let Some(path) = trimmed.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::unix(path.strip_prefix("//").unwrap_or(path)));
+        }
         if trimmed.is_empty() {
             return Err(refuse("it is empty; give a URL such as http://localhost:4317"));
         }
@@ -129,6 +143,7 @@ impl Endpoint {
         let authority = match &host {
             Host::Name(name) => format!("{name}:{port}"),
             Host::Ip(ip) => format!("{}", SocketAddr::new(*ip, port)),
+            Host::Unix(_) => LOCAL_AUTHORITY.to_owned(),
         };
         Ok(Self {
             scheme,
@@ -136,6 +151,16 @@ impl Endpoint {
             port,
             authority: authority.into(),
         })
+    }
+
+    /// The Unix domain socket at `path`, spoken to in plain text. Its authority is `localhost`, as the peer expects one.
+    pub fn unix(path: impl Into<Arc<str>>) -> Self {
+        Self {
+            scheme: Scheme::Http,
+            host: Host::Unix(path.into()),
+            port: 0,
+            authority: LOCAL_AUTHORITY.into(),
+        }
     }
 
     /// Plain text or TLS.
@@ -148,12 +173,12 @@ impl Endpoint {
         &self.host
     }
 
-    /// The port.
+    /// The port; 0 for a Unix domain socket, which has none.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// `host:port`, as in HTTP's `:authority`.
+    /// `host:port`, as in HTTP's `:authority`; `localhost` for a Unix domain socket.
     pub const fn authority(&self) -> &Arc<str> {
         &self.authority
     }
@@ -161,7 +186,10 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.authority)
+        match &self.host {
+            Host::Unix(path) => write!(f, "unix:{path}"),
+            Host::Name(_) | Host::Ip(_) => write!(f, "{}://{}", self.scheme.as_str(), self.authority),
+        }
     }
 }
 

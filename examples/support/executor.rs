@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily, SocketType};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -228,6 +229,7 @@ impl Runtime for Handle {
     fn connect(&self, target: &Target) -> LoopConnecting {
         let socket = match target {
             Target::Tcp(address) => begin_connect(*address),
+            Target::Unix(path) => connect_unix(path),
             other => Err(io::Error::other(format!("no way to connect to {other}"))),
         };
         LoopConnecting(
@@ -317,7 +319,7 @@ impl Future for LoopConnecting {
         if let Some(error) = socket.stream.take_error()? {
             return Poll::Ready(Err(error));
         }
-        if socket.stream.peer_addr().is_err() {
+        if rustix::net::getpeername(&socket.stream).is_err() {
             socket
                 .handle
                 .await_socket(socket.token, &socket.stream, PollFlags::OUT, cx);
@@ -340,6 +342,13 @@ fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(stream),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Such a connect does not wait. std reads and writes any stream socket through `TcpStream`.
+fn connect_unix(path: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(OwnedFd::from(UnixStream::connect(path)?));
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 /// A timer of the loop.

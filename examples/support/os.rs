@@ -7,6 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// A clock that never runs back. Its zero is its making.
@@ -54,12 +56,17 @@ pub enum Read<'a> {
 impl Link {
     /// Opens a socket, blocking for `timeout` at most.
     pub fn connect(target: &Target, timeout: Duration) -> io::Result<Self> {
-        let Target::Tcp(address) = target else {
-            return Err(io::Error::other(format!("no way to connect to {target}")));
+        let stream = match target {
+            Target::Tcp(address) => {
+                // std refuses a timeout of zero.
+                let stream = TcpStream::connect_timeout(address, timeout.max(Duration::from_millis(1)))?;
+                stream.set_nodelay(true)?;
+                stream
+            }
+            // std reads and writes any stream socket through `TcpStream`.
+            Target::Unix(path) => TcpStream::from(OwnedFd::from(UnixStream::connect(&**path)?)),
+            other => return Err(io::Error::other(format!("no way to connect to {other}"))),
         };
-        // std refuses a timeout of zero.
-        let stream = TcpStream::connect_timeout(address, timeout.max(Duration::from_millis(1)))?;
-        stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,

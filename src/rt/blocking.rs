@@ -1,6 +1,7 @@
 //! Plain threads: sockets of std, waited for with `poll(2)`.
 
 use super::reactor::{Direction, Parker, Reactor, Token};
+use super::stream::Stream;
 use super::{Resolve, Runtime, Socket, Timer};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind};
@@ -14,7 +15,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use rustix::net::{AddressFamily, SocketType};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::sync::Mutex;
 
@@ -61,10 +62,9 @@ impl Runtime for Blocking {
     }
 
     fn connect(&self, target: &Target) -> BlockingConnecting {
-        let Target::Tcp(address) = *target;
         BlockingConnecting {
             reactor: self.reactor.clone(),
-            state: Connecting::Begin(address),
+            state: Connecting::Begin(target.clone()),
         }
     }
 
@@ -89,7 +89,7 @@ impl Runtime for Blocking {
 /// A socket of std, non-blocking.
 #[derive(Debug)]
 pub struct BlockingSocket {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     token: Token,
     reactor: Arc<Reactor>,
 }
@@ -101,7 +101,7 @@ impl BlockingSocket {
         cx: &mut Context<'_>,
         direction: Direction,
         wanted: usize,
-        mut io: impl FnMut(&TcpStream) -> io::Result<usize>,
+        mut io: impl FnMut(&Stream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         while self.reactor.is_ready(self.token, direction, cx.waker()) {
             match io(&self.stream) {
@@ -124,14 +124,12 @@ impl BlockingSocket {
 
 impl Socket for BlockingSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.attempt(cx, Direction::Read, buf.len(), |mut stream| stream.read(buf))
+        self.attempt(cx, Direction::Read, buf.len(), |stream| stream.read(buf))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let wanted = bufs.iter().map(|buf| buf.len()).sum();
-        self.attempt(cx, Direction::Write, wanted, |mut stream| {
-            stream.write_vectored(bufs)
-        })
+        self.attempt(cx, Direction::Write, wanted, |stream| stream.write_vectored(bufs))
     }
 }
 
@@ -173,7 +171,7 @@ pub struct BlockingConnecting {
 
 #[derive(Debug)]
 enum Connecting {
-    Begin(SocketAddr),
+    Begin(Target),
     Waiting(BlockingSocket),
     Done,
 }
@@ -183,8 +181,8 @@ impl Future for BlockingConnecting {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Connecting::Begin(address) = this.state {
-            let stream = Arc::new(begin_connect(address)?);
+        if let Connecting::Begin(target) = &this.state {
+            let stream = Arc::new(begin_connect(target)?);
             let token = this.reactor.insert(stream.clone(), false);
             this.state = Connecting::Waiting(BlockingSocket {
                 stream,
@@ -200,10 +198,7 @@ impl Future for BlockingConnecting {
                 Poll::Pending
             }
             Connecting::Waiting(socket) => {
-                if let Some(error) = socket.stream.take_error()? {
-                    return Poll::Ready(Err(error));
-                }
-                socket.stream.set_nodelay(true)?;
+                socket.stream.finish_connect()?;
                 Poll::Ready(Ok(socket))
             }
             Connecting::Begin(_) | Connecting::Done => Poll::Pending,
@@ -212,7 +207,11 @@ impl Future for BlockingConnecting {
 }
 
 /// Starts to connect without waiting; the socket is writable once it is known how that went.
-fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
+fn begin_connect(target: &Target) -> io::Result<Stream> {
+    let address = match target {
+        Target::Tcp(address) => address,
+        Target::Unix(path) => return super::unix::connect(path).map(Stream::Unix),
+    };
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -222,9 +221,9 @@ fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     let stream = TcpStream::from(fd);
     stream.set_nonblocking(true)?;
-    match rustix::net::connect(&stream, &address) {
+    match rustix::net::connect(&stream, address) {
         // A connect that a signal interrupted goes on like any other.
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => Ok(stream),
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => Ok(Stream::Tcp(stream)),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,7 +1,7 @@
 //! Any `futures-io` socket with any sleep: async-std, and executors of one's own.
 
 use super::clock::Clock;
-use super::futures_socket::FuturesSocket;
+use super::futures_socket::{Either, FuturesSocket};
 use super::{Resolve, Runtime, Timer};
 use crate::endpoint::Target;
 use crate::time::Instant;
@@ -13,15 +13,19 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::io;
+use std::path::PathBuf;
 
 /// A runtime made of a function that connects and a function that sleeps (feature `futures-io`).
 ///
-/// Names are resolved on the thread pool of the `blocking` crate.
+/// Names are resolved on the thread pool of the `blocking` crate. Unix domain sockets take a second function that
+/// connects, [`with_unix`](Self::with_unix).
 ///
 /// ```
 /// use otlp_embed::rt::FuturesIo;
 ///
 /// let async_std = FuturesIo::new(async_std::net::TcpStream::connect, async_std::task::sleep);
+/// # #[cfg(unix)]
+/// let async_std = async_std.with_unix(async_std::os::unix::net::UnixStream::connect);
 /// ```
 #[derive(Clone, Debug)]
 pub struct FuturesIo<C, S> {
@@ -46,19 +50,35 @@ impl<C, S> FuturesIo<C, S> {
             clock: Clock::start(),
         }
     }
+
+    /// Takes a function that opens the Unix domain socket at a path, as it stands in the endpoint. Without it, such an
+    /// endpoint cannot be connected to.
+    pub fn with_unix<U, UF, T>(self, connect: U) -> FuturesIo<WithUnix<C, U>, S>
+    where
+        U: Fn(PathBuf) -> UF + Clone,
+        UF: Future<Output = io::Result<T>>,
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        FuturesIo {
+            connect: WithUnix {
+                tcp: self.connect,
+                unix: connect,
+            },
+            sleep: self.sleep,
+            clock: self.clock,
+        }
+    }
 }
 
-impl<C, CF, T, S, SF> Runtime for FuturesIo<C, S>
+impl<C, S, SF> Runtime for FuturesIo<C, S>
 where
-    C: Fn(SocketAddr) -> CF + Clone,
-    CF: Future<Output = io::Result<T>>,
-    T: AsyncRead + AsyncWrite + Unpin,
+    C: Connect + Clone,
     S: Fn(Duration) -> SF + Clone,
     SF: Future,
 {
-    type Io = FuturesSocket<T>;
+    type Io = FuturesSocket<C::Io>;
     type Timer = SleepTimer<S, SF>;
-    type Connecting = Wrapped<CF>;
+    type Connecting = Wrapped<C::Connecting>;
     type Resolving = super::pool::Resolving;
 
     fn now(&self) -> Instant {
@@ -66,8 +86,7 @@ where
     }
 
     fn connect(&self, target: &Target) -> Self::Connecting {
-        let Target::Tcp(address) = *target;
-        Wrapped(Box::pin((self.connect)(address)))
+        Wrapped(self.connect.connect(target))
     }
 
     fn resolve(&self, query: Resolve) -> Self::Resolving {
@@ -83,14 +102,125 @@ where
     }
 }
 
-/// The opening of a socket.
-pub struct Wrapped<F>(Pin<Box<F>>);
+/// What opens a socket to a target: a function of an address, or [`WithUnix`].
+///
+/// The trait is sealed: implementations live in this crate.
+pub trait Connect: sealed::Sealed {
+    /// The socket.
+    type Io: AsyncRead + AsyncWrite + Unpin;
+    /// Its opening.
+    type Connecting: Future<Output = io::Result<Self::Io>> + Unpin;
 
-impl<F: Future<Output = io::Result<T>>, T> Future for Wrapped<F> {
+    /// Begins to open a socket.
+    fn connect(&self, target: &Target) -> Self::Connecting;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<C, CF, T> sealed::Sealed for C
+where
+    C: Fn(SocketAddr) -> CF,
+    CF: Future<Output = io::Result<T>>,
+{
+}
+
+impl<C, CF, T> Connect for C
+where
+    C: Fn(SocketAddr) -> CF,
+    CF: Future<Output = io::Result<T>>,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    type Io = T;
+    type Connecting = Opening<CF>;
+
+    fn connect(&self, target: &Target) -> Opening<CF> {
+        Opening(match target {
+            Target::Tcp(address) => Some(Box::pin(self(*address))),
+            Target::Unix(_) => None,
+        })
+    }
+}
+
+/// A function that opens TCP sockets and one that opens Unix domain sockets.
+#[derive(Clone, Debug)]
+pub struct WithUnix<C, U> {
+    tcp: C,
+    unix: U,
+}
+
+impl<C, U> sealed::Sealed for WithUnix<C, U> {}
+
+impl<C, U, UF, T> Connect for WithUnix<C, U>
+where
+    C: Connect,
+    U: Fn(PathBuf) -> UF,
+    UF: Future<Output = io::Result<T>>,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    type Io = Either<C::Io, T>;
+    type Connecting = OpeningEither<C::Connecting, UF>;
+
+    fn connect(&self, target: &Target) -> Self::Connecting {
+        match target {
+            Target::Unix(path) => {
+                let path = PathBuf::from(path.as_ref());
+                OpeningEither::Unix(Box::pin((self.unix)(path)))
+            }
+            Target::Tcp(_) => OpeningEither::Tcp(self.tcp.connect(target)),
+        }
+    }
+}
+
+/// The opening of a TCP socket; nothing for a target of another kind.
+pub struct Opening<F>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output = io::Result<T>>, T> Future for Opening<F> {
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Some(opening) => opening.as_mut().poll(cx),
+            None => {
+                let text = "this runtime was given no way to a Unix domain socket; call FuturesIo::with_unix";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, text)))
+            }
+        }
+    }
+}
+
+/// The opening of a socket of either kind.
+pub enum OpeningEither<C, UF> {
+    /// By the function of an address.
+    Tcp(C),
+    /// By the function of a path.
+    Unix(Pin<Box<UF>>),
+}
+
+impl<C, UF, T, U> Future for OpeningEither<C, UF>
+where
+    C: Future<Output = io::Result<T>> + Unpin,
+    UF: Future<Output = io::Result<U>>,
+{
+    type Output = io::Result<Either<T, U>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Tcp(opening) => Pin::new(opening).poll(cx).map_ok(Either::First),
+            Self::Unix(opening) => opening.as_mut().poll(cx).map_ok(Either::Second),
+        }
+    }
+}
+
+/// The opening of a socket.
+pub struct Wrapped<F>(F);
+
+impl<F: Future<Output = io::Result<T>> + Unpin, T> Future for Wrapped<F> {
     type Output = io::Result<FuturesSocket<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map_ok(FuturesSocket::new)
+        Pin::new(&mut self.0).poll(cx).map_ok(FuturesSocket::new)
     }
 }
 

@@ -17,8 +17,12 @@ mod pool;
 mod reactor;
 #[cfg(feature = "smol")]
 mod smol;
+#[cfg(unix)]
+mod stream;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(unix)]
+mod unix;
 #[cfg(unix)]
 mod wait;
 
@@ -64,7 +68,7 @@ pub trait Runtime: Clone {
     fn now(&self) -> Instant;
 
     /// Opens a socket: connected, non-blocking, and with `TCP_NODELAY` set where it is TCP. Dropping the future abandons
-    /// the attempt.
+    /// the attempt. A runtime that knows no Unix domain sockets answers such a target with an error.
     fn connect(&self, target: &Target) -> Self::Connecting;
 
     /// Resolves a name: [`Resolve::run`] blocks and belongs on a thread that may.
@@ -140,6 +144,13 @@ impl Resolve {
             None => Ok((&*self.name.host, self.name.port).to_socket_addrs()?.collect()),
         }
     }
+}
+
+/// What an adapter answers where the system has no Unix domain sockets.
+#[cfg(all(not(unix), any(feature = "tokio", feature = "smol")))]
+fn no_unix_sockets() -> io::Error {
+    let text = "this system has no Unix domain sockets; give an http endpoint";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// A caller's resolver.

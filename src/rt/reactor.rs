@@ -4,6 +4,7 @@
 //! a leader whose future is ready hands over to a follower.
 
 use super::clock::Clock;
+use super::stream::Stream;
 use crate::export::{FEW, Few};
 use crate::time::Instant;
 use alloc::sync::Arc;
@@ -13,7 +14,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard};
 use std::thread::Thread;
@@ -53,7 +53,7 @@ struct State {
 #[derive(Debug)]
 struct Source {
     token: Token,
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     reader: Interest,
     writer: Interest,
 }
@@ -95,7 +95,7 @@ impl Reactor {
     }
 
     /// Watches a non-blocking socket until it is removed.
-    pub(super) fn insert(&self, stream: Arc<TcpStream>, is_ready: bool) -> Token {
+    pub(super) fn insert(&self, stream: Arc<Stream>, is_ready: bool) -> Token {
         let mut state = self.lock();
         let token = state.token();
         let interest = || Interest {
@@ -219,7 +219,7 @@ impl Reactor {
             }
         };
         for (fd, (_, stream, flags)) in fds[1..].iter_mut().zip(watched.iter()) {
-            *fd = PollFd::new(stream, *flags);
+            *fd = PollFd::new(&**stream, *flags);
         }
         let left = until.since(self.clock.now());
         let timeout = (until != Instant::MAX).then(|| Timespec {

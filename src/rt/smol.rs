@@ -1,14 +1,13 @@
 //! smol, and every executor: sockets and timers of `async-io`, which brings its own reactor.
 
 use super::clock::Clock;
-use super::futures_socket::FuturesSocket;
+use super::futures_socket::{Either, FuturesSocket};
 use super::{Resolve, Runtime, Socket, Timer};
 use crate::endpoint::Target;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use async_io::Async;
 use core::future::Future;
-use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
@@ -49,8 +48,7 @@ impl Runtime for Smol {
     }
 
     fn connect(&self, target: &Target) -> SmolConnecting {
-        let Target::Tcp(address) = *target;
-        SmolConnecting(Box::pin(connect(address)))
+        SmolConnecting(Box::pin(connect(target.clone())))
     }
 
     fn resolve(&self, query: Resolve) -> Self::Resolving {
@@ -68,7 +66,12 @@ impl Runtime for Smol {
 
 /// A socket of `async-io`.
 #[derive(Debug)]
-pub struct SmolSocket(FuturesSocket<Async<TcpStream>>);
+pub struct SmolSocket(FuturesSocket<Stream>);
+
+#[cfg(unix)]
+type Stream = Either<Async<TcpStream>, Async<std::os::unix::net::UnixStream>>;
+#[cfg(not(unix))]
+type Stream = Either<Async<TcpStream>, core::convert::Infallible>;
 
 impl Socket for SmolSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -83,9 +86,18 @@ impl Socket for SmolSocket {
 /// The opening of a socket.
 pub struct SmolConnecting(Pin<Box<dyn Future<Output = io::Result<SmolSocket>> + Send>>);
 
-async fn connect(address: SocketAddr) -> io::Result<SmolSocket> {
-    let stream = Async::<TcpStream>::connect(address).await?;
-    stream.get_ref().set_nodelay(true)?;
+async fn connect(target: Target) -> io::Result<SmolSocket> {
+    let stream = match target {
+        Target::Tcp(address) => {
+            let stream = Async::<TcpStream>::connect(address).await?;
+            stream.get_ref().set_nodelay(true)?;
+            Either::First(stream)
+        }
+        #[cfg(unix)]
+        Target::Unix(path) => Either::Second(Async::new(super::unix::connect(&path)?)?),
+        #[cfg(not(unix))]
+        Target::Unix(_) => return Err(super::no_unix_sockets()),
+    };
     Ok(SmolSocket(FuturesSocket::new(stream)))
 }
 

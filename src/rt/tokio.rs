@@ -119,11 +119,21 @@ impl Runtime for Tokio {
     }
 
     fn connect(&self, target: &Target) -> Self::Connecting {
-        let Target::Tcp(address) = *target;
+        let target = target.clone();
         Entered::new(&self.handle, async move {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(TokioSocket(stream))
+            Ok(TokioSocket(match target {
+                Target::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    Stream::Tcp(stream)
+                }
+                #[cfg(unix)]
+                Target::Unix(path) => {
+                    Stream::Unix(tokio::net::UnixStream::from_std(super::unix::connect(&path)?)?)
+                }
+                #[cfg(not(unix))]
+                Target::Unix(_) => return Err(super::no_unix_sockets()),
+            }))
         })
     }
 
@@ -176,18 +186,32 @@ impl<T> Future for Entered<io::Result<T>> {
 
 /// A socket of tokio.
 #[derive(Debug)]
-pub struct TokioSocket(TcpStream);
+pub struct TokioSocket(Stream);
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
 
 impl Socket for TokioSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        Pin::new(&mut self.0)
-            .poll_read(cx, &mut buf)
-            .map_ok(|()| buf.filled().len())
+        let read = match &mut self.0 {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+        };
+        read.map_ok(|()| buf.filled().len())
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        match &mut self.0 {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Dialer {
 
 /// The addresses of one connection, tried in turn.
 pub(super) struct Attempt {
-    addresses: Vec<SocketAddr>,
+    targets: Vec<Target>,
     at: usize,
     /// The time of the present address, and when it is over.
     time: Duration,
@@ -70,7 +70,7 @@ impl Dialer {
 
 impl Attempt {
     pub(super) fn target(&self) -> Target {
-        Target::Tcp(self.addresses[self.at])
+        self.targets[self.at].clone()
     }
 
     /// When the present address has had its time.
@@ -141,9 +141,11 @@ impl<P: Connection> Engine<P> {
         let id = ConnId(self.next_number());
         let host = self.settings.lanes[0].endpoint.host();
         let port = self.settings.lanes[0].endpoint.port();
-        let addresses = match host {
-            _ if !self.settings.lanes[0].addresses.is_empty() => self.settings.lanes[0].addresses.clone(),
-            Host::Ip(ip) => vec![SocketAddr::new(*ip, port)],
+        let given = &self.settings.lanes[0].addresses;
+        let targets = match host {
+            _ if !given.is_empty() => given.iter().copied().map(Target::Tcp).collect(),
+            Host::Ip(ip) => vec![Target::Tcp(SocketAddr::new(*ip, port))],
+            Host::Unix(path) => vec![Target::Unix(path.clone())],
             Host::Name(host) => {
                 let name = Name {
                     host: host.clone(),
@@ -158,19 +160,19 @@ impl<P: Connection> Engine<P> {
                 return;
             }
         };
-        let phase = self.begin_connect(id, addresses);
+        let phase = self.begin_connect(id, targets);
         self.conns.push(Conn { id, phase });
     }
 
     /// Asks for the first of the addresses, of which there is at least one.
-    fn begin_connect(&mut self, id: ConnId, addresses: Vec<SocketAddr>) -> Phase<P> {
-        let time = self.connect_time(addresses.len());
+    fn begin_connect(&mut self, id: ConnId, targets: Vec<Target>) -> Phase<P> {
+        let time = self.connect_time(targets.len());
         let attempt = Attempt {
             time,
             until: self.now + time,
             at: 0,
             failures: String::new(),
-            addresses,
+            targets,
         };
         self.actions.push_back(Action::Connect(id, attempt.target()));
         Phase::Connecting(attempt)
@@ -225,7 +227,7 @@ impl<P: Connection> Engine<P> {
                     &format!("{separator}connect to {}: {}", attempt.target(), shortened(why));
             }
             attempt.at += 1;
-            let left = attempt.addresses.len() - attempt.at;
+            let left = attempt.targets.len() - attempt.at;
             if left == 0 && attempt.at > ADDRESSES_NAMED_MAX {
                 attempt.failures += &format!(", and {} more", attempt.at - ADDRESSES_NAMED_MAX);
             }
@@ -298,7 +300,7 @@ impl<P: Connection> Engine<P> {
 
 /// The addresses of both families by turns, in the order of each, beginning with the family that the resolver put
 /// first (RFC 8305, section 4).
-fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+fn interleaved(addresses: &[SocketAddr]) -> Vec<Target> {
     let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let mut same = addresses.iter().filter(|address| address.is_ipv6() == first);
     let mut other = addresses.iter().filter(|address| address.is_ipv6() != first);
@@ -308,7 +310,7 @@ fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
         if a.is_none() && b.is_none() {
             break;
         }
-        all.extend(a.into_iter().chain(b).copied());
+        all.extend(a.into_iter().chain(b).copied().map(Target::Tcp));
     }
     all.truncate(ADDRESSES_MAX);
     all
