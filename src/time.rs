@@ -86,6 +86,8 @@ pub enum DeadlineReason {
     Connect,
     /// The session has upkeep to do.
     Session,
+    /// A connection is as old as it may get, or was idle for too long beside another.
+    Retire,
 }
 
 #[cfg(test)]

@@ -23,10 +23,12 @@ const CALLS_MAX: u32 = 100;
 /// One connection of the scripted protocol.
 ///
 /// The headers of the configuration stand in for what a real protocol negotiates: `scripted-limit` is the number of
-/// calls at a time before the peer says otherwise, `scripted-lazy` leaves deadlines to the engine, `scripted-mute` ends a
+/// calls at a time before the peer says otherwise, of which none stands for a handshake that is not done, `scripted-serial`
+/// makes a connection that carries one call after the other, `scripted-lazy` leaves deadlines to the engine, `scripted-mute` ends a
 /// connection without a word about its calls, and `scripted-open` makes opening fail with its value as the reason.
 pub struct Scripted {
     limit: u32,
+    is_serial: bool,
     is_lazy: bool,
     is_mute: bool,
     /// Calls by their number on this connection.
@@ -221,6 +223,7 @@ impl Connection for Scripted {
         }
         Ok(Self {
             limit: header("scripted-limit").map_or(CALLS_MAX, |limit| limit.parse().unwrap_or(CALLS_MAX)),
+            is_serial: header("scripted-serial").is_some(),
             is_lazy: header("scripted-lazy").is_some(),
             is_mute: header("scripted-mute").is_some(),
             calls: BTreeMap::new(),
@@ -236,11 +239,16 @@ impl Connection for Scripted {
     }
 
     fn can_start(&self) -> bool {
-        self.state == State::Open && self.calls.len() < self.limit as usize
+        let limit = if self.is_serial {
+            self.limit.min(1)
+        } else {
+            self.limit
+        };
+        self.state == State::Open && self.calls.len() < limit as usize
     }
 
     fn is_multiplexed(&self) -> bool {
-        true
+        !self.is_serial
     }
 
     fn is_draining(&self) -> bool {

@@ -11,7 +11,9 @@ use alloc::sync::Arc;
 impl<P: Connection> Engine<P> {
     /// Lets an export whose gate is open begin an attempt, unless the endpoint's own gate is closed.
     pub(super) fn admit(&mut self, id: ExportId) {
-        let until = self.endpoint_gate();
+        let Some(lane) = self.lane_of(id) else { return };
+        let until = self.endpoint_gate(lane);
+        let endpoint = self.endpoint_name(id);
         let Some(machine) = self.exports.get_mut(&id) else {
             return;
         };
@@ -20,11 +22,11 @@ impl<P: Connection> Engine<P> {
         }
         let Some(until) = until else {
             machine.begin();
-            self.waiting.insert(id);
+            self.lanes[lane].waiting.insert(id);
             return;
         };
-        let why = self.dialer.last_failure().cloned();
-        match machine.postpone(until, why, &self.settings.lanes[0].endpoint_name) {
+        let why = self.lanes[lane].dialer.last_failure().cloned();
+        match machine.postpone(until, why, &endpoint) {
             Next::Settled => self.settle(id),
             Next::Retry(_) | Next::Resend => {
                 self.gates.insert((until, id));
@@ -34,12 +36,19 @@ impl<P: Connection> Engine<P> {
 
     /// Starts the calls that wait, the oldest first, while a connection takes them.
     pub(super) fn start_calls(&mut self) {
-        while let Some(&id) = self.waiting.first() {
-            let Some(at) = self.conns.iter().position(|conn| conn.can_start()) else {
+        for lane in 0..self.lanes.len() {
+            self.start_calls_of(lane);
+        }
+    }
+
+    fn start_calls_of(&mut self, lane: usize) {
+        while let Some(&id) = self.lanes[lane].waiting.first() {
+            let Some(at) = self.free_connection(lane) else {
                 return;
             };
+            self.note_ready(at);
             let call = CallId(self.next_number());
-            self.waiting.pop_first();
+            self.lanes[lane].waiting.pop_first();
             let (Phase::Open(open), Some(machine)) = (&mut self.conns[at].phase, self.exports.get_mut(&id))
             else {
                 continue;
@@ -65,6 +74,7 @@ impl<P: Connection> Engine<P> {
 
     /// Judges an attempt that is over.
     pub(super) fn end_attempt(&mut self, id: ExportId, end: AttemptEnd) {
+        let endpoint = self.endpoint_name(id);
         let Some(machine) = self.exports.get_mut(&id) else {
             return;
         };
@@ -72,7 +82,7 @@ impl<P: Connection> Engine<P> {
             &mut Judge {
                 now: self.now,
                 policy: &self.settings.retry,
-                endpoint: &self.settings.lanes[0].endpoint_name,
+                endpoint: &endpoint,
                 rng: &mut self.rng,
             },
             end,
@@ -108,15 +118,18 @@ impl<P: Connection> Engine<P> {
         self.end_attempt(id, AttemptEnd::Call(end));
     }
 
-    /// Every export that waits for a connection has failed to get one.
-    pub(super) fn fail_waiting(&mut self, failure: &LastFailure, next: Instant) {
-        for id in core::mem::take(&mut self.waiting) {
+    /// Every export that waits for a connection of the lane has failed to get one.
+    pub(super) fn fail_waiting(&mut self, lane: usize, failure: &LastFailure, next: Instant) {
+        for id in core::mem::take(&mut self.lanes[lane].waiting) {
             self.end_attempt(id, AttemptEnd::NotConnected(failure.clone(), next));
         }
     }
 
     /// Ends an export from this side, wherever it is. One that has its verdict keeps it.
     pub(super) fn abandon(&mut self, id: ExportId, end: fn(&mut Machine, &Arc<str>) -> Next) {
+        let (Some(lane), endpoint) = (self.lane_of(id), self.endpoint_name(id)) else {
+            return;
+        };
         let Some(machine) = self.exports.get_mut(&id) else {
             return;
         };
@@ -126,14 +139,14 @@ impl<P: Connection> Engine<P> {
         if let Some(gate) = machine.gate() {
             self.gates.remove(&(gate, id));
         }
-        self.waiting.remove(&id);
+        self.lanes[lane].waiting.remove(&id);
         if let Some((conn, call)) = machine.call() {
             if self.cancel_call(conn, call) {
                 self.handle_request_sent(id);
             }
         }
         if let Some(machine) = self.exports.get_mut(&id) {
-            end(machine, &self.settings.lanes[0].endpoint_name);
+            end(machine, &endpoint);
         }
         self.settle(id);
     }
@@ -144,7 +157,7 @@ impl<P: Connection> Engine<P> {
         let Some(open) = self.open_mut(conn) else {
             return false;
         };
-        open.calls.remove(&call);
+        open.end_call(now, call);
         open.is_dirty = true;
         open.session.cancel(now, call)
     }

@@ -2,7 +2,8 @@
 
 use super::Engine;
 use super::dial::Attempt;
-use crate::export::machine::{AttemptEnd, LastFailure};
+use crate::config::Lane;
+use crate::export::machine::{AttemptEnd, LastFailure, Span};
 use crate::export::{Action, ConnId, ExportId};
 use crate::protocol::{CallEnd, CallId, Connection, Event};
 use crate::time::Instant;
@@ -12,6 +13,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use bytes::Bytes;
 use core::time::Duration;
+use fastrand::Rng;
 
 /// Connections that drain with calls on them. The oldest is closed when there are more: a server that drains at once
 /// and never finishes would pile them up.
@@ -23,9 +25,14 @@ const CLOSING_MAX: usize = 8;
 /// How long a connection that is over may take to write its last bytes.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long an idle connection is kept beside another one that takes calls: about as long as peers keep theirs.
+const IDLE: Duration = Duration::from_secs(90);
+
 /// One connection.
 pub(super) struct Conn<P> {
     pub(super) id: ConnId,
+    /// Where it leads.
+    pub(super) lane: usize,
     pub(super) phase: Phase<P>,
 }
 
@@ -57,9 +64,44 @@ pub(super) struct Open<P> {
     is_answered: bool,
     /// When the first call was started after the peer's last byte.
     silent_since: Option<Instant>,
-    /// A call expired in a long silence: the connection may be dead, and takes no further call.
-    is_suspect: bool,
+    /// When its last call began or ended; before that, when it was opened.
+    used_at: Instant,
+    /// When its handshake has had its time.
+    ready_by: Instant,
+    /// When it is as old as it may get.
+    age_at: Option<Instant>,
+    /// Why it takes no further call, though its session would.
+    leaving: Option<Leaving>,
     over: Option<Over>,
+}
+
+/// Why a connection is left by this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// A call expired in a long silence: it may be dead.
+    Silent,
+    /// It is as old as it may get.
+    Old,
+    /// Another one is enough for the calls that there are.
+    Idle,
+    /// One that was used after it turned out to be closed by the peer.
+    Stale,
+}
+
+impl Leaving {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "the collector said nothing for too long",
+            Self::Old => "the connection reached its maximum age",
+            Self::Idle => "the connection was idle for too long",
+            Self::Stale => "the connection is probably closed by the collector",
+        }
+    }
+
+    /// Whether nothing is known against the endpoint.
+    fn is_upkeep(self) -> bool {
+        self != Self::Silent
+    }
 }
 
 /// Why a connection is over.
@@ -73,8 +115,21 @@ impl<P: Connection> Conn<P> {
     /// Whether a call can be started on it now.
     pub(super) fn can_start(&self) -> bool {
         match &self.phase {
-            Phase::Open(open) => !open.is_suspect && open.over.is_none() && open.session.can_start(),
+            Phase::Open(open) => open.leaving.is_none() && open.over.is_none() && open.session.can_start(),
             _ => false,
+        }
+    }
+
+    /// Whether its socket is open and its handshake done, and it takes calls now or later.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if open.is_ready) && self.is_usable()
+    }
+
+    /// When it was last used, if it takes calls and has none.
+    fn idle_since(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Open(open) if open.calls.is_empty() && self.is_ready() => Some(open.used_at),
+            _ => None,
         }
     }
 
@@ -110,12 +165,45 @@ impl<P: Connection> Open<P> {
     pub(super) fn handle_start(&mut self, now: Instant) {
         self.is_dirty = true;
         self.is_used = true;
+        self.used_at = now;
         self.silent_since.get_or_insert(now);
+    }
+
+    /// Forgets a call that is over, and tells whose it was.
+    pub(super) fn end_call(&mut self, now: Instant, call: CallId) -> Option<ExportId> {
+        self.used_at = now;
+        self.calls.remove(&call)
+    }
+
+    /// When its handshake has had its time, while it is not done.
+    pub(super) fn handshake_until(&self) -> Option<Instant> {
+        (!self.is_ready && self.over.is_none()).then_some(self.ready_by)
+    }
+
+    /// When it will be as old as it may get.
+    pub(super) fn age_at(&self) -> Option<Instant> {
+        self.age_at
+            .filter(|_| self.leaving.is_none() && self.over.is_none())
+    }
+
+    /// Takes no further call once it is as old as it may get.
+    pub(super) fn fire_age(&mut self, now: Instant) {
+        if self.age_at().is_some_and(|at| at <= now) {
+            self.leaving = Some(Leaving::Old);
+        }
     }
 
     /// Whether it only finishes the calls that it has.
     fn is_ending(&self) -> bool {
-        self.is_suspect || self.session.is_draining()
+        self.leaving.is_some() || self.session.is_draining()
+    }
+
+    /// Whether the peer had closed it before the call that is now lost: it carried one before, and not a byte came since.
+    fn was_stale(&self) -> bool {
+        self.over.is_some()
+            && self.is_answered
+            && self.silent_since.is_some()
+            && !self.session.is_multiplexed()
     }
 }
 
@@ -126,9 +214,15 @@ impl<P: Connection> Engine<P> {
             return;
         };
         let target = attempt.target();
-        match P::open(&self.settings.lanes[0], self.now) {
+        let lane = self.conns[at].lane;
+        let settings = &self.settings.lanes[lane];
+        match P::open(settings, self.now) {
             Ok(session) => {
-                self.dialer.handle_connected();
+                let ready_by = self.now + settings.connect_timeout;
+                let age_at = settings
+                    .max_connection_age
+                    .map(|age| self.now + jittered(age, &mut self.rng));
+                self.lanes[lane].dialer.handle_connected();
                 self.stats.connections += 1;
                 self.conns[at].phase = Phase::Open(Box::new(Open {
                     session,
@@ -139,7 +233,10 @@ impl<P: Connection> Engine<P> {
                     is_used: false,
                     is_answered: false,
                     silent_since: None,
-                    is_suspect: false,
+                    used_at: self.now,
+                    ready_by,
+                    age_at,
+                    leaving: None,
                     over: None,
                 }));
             }
@@ -234,13 +331,25 @@ impl<P: Connection> Engine<P> {
                 // Nothing to transmit and no event: the session is drained.
                 None => {
                     open.is_dirty = false;
-                    open.is_ready |= open.session.can_start();
+                    self.note_ready(at);
                 }
             }
         }
     }
 
+    /// Notes that the handshake of a connection is done once it is able to take a call, and what it can do.
+    pub(super) fn note_ready(&mut self, at: usize) {
+        let Conn { lane, phase, .. } = &mut self.conns[at];
+        if let Phase::Open(open) = phase {
+            if !open.is_ready && open.session.can_start() {
+                open.is_ready = true;
+                self.lanes[*lane].is_multiplexed = open.session.is_multiplexed();
+            }
+        }
+    }
+
     fn handle_event(&mut self, at: usize, event: Event) {
+        let (now, lane) = (self.now, self.conns[at].lane);
         let Phase::Open(open) = &mut self.conns[at].phase else {
             return;
         };
@@ -251,13 +360,17 @@ impl<P: Connection> Engine<P> {
                 }
             }
             Event::Ended(call, end) => {
-                let Some(id) = open.calls.remove(&call) else {
+                let Some(id) = open.end_call(now, call) else {
                     return;
                 };
                 match end {
                     CallEnd::Answered(_) => {
                         open.is_answered = true;
-                        self.dialer.handle_answered();
+                        self.lanes[lane].dialer.handle_answered();
+                    }
+                    CallEnd::Unanswered(failure) if failure.is_retryable && open.was_stale() => {
+                        self.leave_idle(lane);
+                        return self.end_attempt(id, AttemptEnd::Stale(failure));
                     }
                     CallEnd::Expired { .. } => {
                         let conn = self.conns[at].id;
@@ -278,15 +391,67 @@ impl<P: Connection> Engine<P> {
     /// A call expired on a connection. When the peer was silent for longer than a connection may take to open, it may be
     /// gone without a trace: further calls go to a new connection, and this one ends with its calls.
     pub(super) fn suspect(&mut self, id: ConnId) {
-        let (now, patience) = (self.now, self.settings.lanes[0].connect_timeout);
-        if let Some(open) = self.open_mut(id) {
-            open.is_suspect |= open.silent_since.is_some_and(|since| now - since >= patience);
+        let now = self.now;
+        let Some(at) = self.position(id) else { return };
+        let patience = self.settings.lanes[self.conns[at].lane].connect_timeout;
+        if let Phase::Open(open) = &mut self.conns[at].phase {
+            if open.silent_since.is_some_and(|since| now - since >= patience) {
+                open.leaving = Some(Leaving::Silent);
+            }
+        }
+    }
+
+    /// The handshake of a connection takes too long: what it has begun is dropped.
+    pub(super) fn handle_handshake_timeout(&mut self, at: usize) {
+        let time = Span(self.settings.lanes[self.conns[at].lane].connect_timeout);
+        let why = alloc::format!("the connection opened, but its handshake was not done within {time}");
+        self.handle_gone(self.conns[at].id, &why);
+    }
+
+    /// The connection for the next call: the one that was used last, so that the others may become idle, and one that the
+    /// peer has closed is met late.
+    pub(super) fn free_connection(&self, lane: usize) -> Option<usize> {
+        let free = self.conns.iter().enumerate();
+        let free = free.filter(|(_, conn)| conn.lane == lane && conn.can_start());
+        let used_at = |conn: &Conn<P>| match &conn.phase {
+            Phase::Open(open) => open.used_at,
+            _ => Instant::ZERO,
+        };
+        free.max_by_key(|(_, conn)| (used_at(conn), conn.id))
+            .map(|(at, _)| at)
+    }
+
+    /// When the next idle connection is closed: one is kept.
+    pub(super) fn idle_until(&self, lane: usize) -> Option<Instant> {
+        let usable = self.conns_of(lane).filter(|conn| conn.is_ready()).count();
+        let idle = self.conns_of(lane).filter_map(Conn::idle_since);
+        idle.min().filter(|_| usable > 1).map(|since| since + IDLE)
+    }
+
+    /// Leaves connections that were idle for too long beside another.
+    pub(super) fn fire_idle(&mut self, lane: usize) {
+        while let Some(at) = self.idle_until(lane) {
+            let oldest = self.conns.iter_mut().filter(|conn| conn.lane == lane);
+            let oldest = oldest.filter(|conn| conn.idle_since().is_some_and(|since| since + IDLE == at));
+            match oldest.last().map(|conn| &mut conn.phase) {
+                Some(Phase::Open(open)) if at <= self.now => open.leaving = Some(Leaving::Idle),
+                _ => return,
+            }
+        }
+    }
+
+    /// Leaves every idle connection of a lane: the one used last was closed by the peer, so these are, too.
+    fn leave_idle(&mut self, lane: usize) {
+        for conn in self.conns.iter_mut().filter(|conn| conn.lane == lane) {
+            if let (Some(_), Phase::Open(open)) = (conn.idle_since(), &mut conn.phase) {
+                open.leaving = Some(Leaving::Stale);
+            }
         }
     }
 
     /// Ends the connections that are over, those that drained to the end, and those that are too many.
     pub(super) fn reap(&mut self) {
-        self.finish_drained();
+        (0..self.lanes.len()).for_each(|lane| self.finish_drained(lane));
         while let Some(at) = self.conns.iter().position(Conn::is_over) {
             self.retire(at);
         }
@@ -296,20 +461,18 @@ impl<P: Connection> Engine<P> {
         }
     }
 
-    fn finish_drained(&mut self) {
-        let mut draining = self.conns.iter().filter(|conn| conn.is_draining()).count();
+    fn finish_drained(&mut self, lane: usize) {
+        let mut draining = self.conns_of(lane).filter(|conn| conn.is_draining()).count();
         for at in 0..self.conns.len() {
-            if !self.conns[at].is_draining() {
+            if self.conns[at].lane != lane || !self.conns[at].is_draining() {
                 continue;
             }
             let now = self.now;
             let Phase::Open(open) = &mut self.conns[at].phase else {
                 continue;
             };
-            let why = if open.calls.is_empty() && open.is_suspect {
-                "the collector said nothing for too long"
-            } else if open.calls.is_empty() {
-                "the connection drained"
+            let why = if open.calls.is_empty() {
+                open.leaving.map_or("the connection drained", Leaving::as_str)
             } else if draining > DRAINING_MAX {
                 draining -= 1;
                 "too many connections drain at the same time"
@@ -330,7 +493,7 @@ impl<P: Connection> Engine<P> {
 
     /// Ends a connection that is over: its calls, what its end says about the endpoint, and its socket.
     fn retire(&mut self, at: usize) {
-        let id = self.conns[at].id;
+        let (id, lane) = (self.conns[at].id, self.conns[at].lane);
         let closing = Phase::Closing {
             unsent: 0,
             until: self.now + LINGER,
@@ -339,14 +502,15 @@ impl<P: Connection> Engine<P> {
             return;
         };
         let Some(over) = open.over.take() else { return };
-        let failure =
-            LastFailure::connect(over.why.as_str(), "check that the endpoint speaks OTLP over gRPC");
-        if !open.is_answered && (open.is_used || !self.waiting.is_empty()) {
+        let failure = LastFailure::connect(over.why.as_str(), protocol_advice(&self.settings.lanes[lane]));
+        let is_upkeep = open.leaving.is_some_and(Leaving::is_upkeep);
+        let is_wanted = open.is_used || !self.lanes[lane].waiting.is_empty();
+        if !open.is_answered && !is_upkeep && is_wanted {
             let was_connected = open.is_ready || open.is_used;
             self.stats.last_error = Some(over.why.clone());
-            let next = self.close_gate(failure.clone(), was_connected);
-            if !was_connected {
-                self.fail_waiting(&failure, next);
+            let next = self.close_gate(lane, failure.clone(), was_connected);
+            if !was_connected && !self.conns_of(lane).any(Conn::is_usable) {
+                self.fail_waiting(lane, &failure, next);
             }
         }
         for (_, export) in core::mem::take(&mut open.calls) {
@@ -366,8 +530,10 @@ impl<P: Connection> Engine<P> {
             Phase::Open(open) => open.is_dirty || open.over.is_some(),
             _ => false,
         };
-        self.conns.iter().any(is_unfinished)
-            || (!self.waiting.is_empty() && self.conns.iter().any(Conn::can_start))
+        let has_work = |conn: &Conn<P>| !self.lanes[conn.lane].waiting.is_empty() && conn.can_start();
+        self.conns
+            .iter()
+            .any(|conn| is_unfinished(conn) || has_work(conn))
     }
 
     /// Closes a connection and forgets it.
@@ -393,4 +559,18 @@ impl<P: Connection> Engine<P> {
             _ => None,
         }
     }
+}
+
+/// What to do about a connection that serves no call.
+fn protocol_advice(lane: &Lane) -> &'static str {
+    if lane.is_grpc {
+        "check that the endpoint speaks OTLP over gRPC"
+    } else {
+        "check that the endpoint speaks OTLP over HTTP"
+    }
+}
+
+/// A time within a tenth of `time`, so that connections that were opened together do not end together.
+fn jittered(time: Duration, rng: &mut Rng) -> Duration {
+    (time / 1_000).saturating_mul(rng.u32(900..=1_100))
 }

@@ -8,6 +8,7 @@ mod account;
 mod calls;
 mod connections;
 mod dial;
+mod lane;
 mod timers;
 
 use super::machine::{ExportState, Machine, Verdict};
@@ -24,12 +25,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
 use connections::Conn;
-use dial::Dialer;
 use fastrand::Rng;
-
-/// Connections that take calls at the same time. One is enough for a protocol that multiplexes; a protocol of one call a
-/// connection needs more.
-const CONNECTIONS_MAX: usize = 1;
+use lane::LaneState;
 
 /// The whole exporter as a deterministic machine: every export, every connection, every retry, and no I/O.
 ///
@@ -53,12 +50,12 @@ pub struct Engine<P: Connection = protocol::Default> {
     deadlines: BTreeSet<(Instant, ExportId)>,
     /// The gates of the exports in `Init`.
     gates: BTreeSet<(Instant, ExportId)>,
-    /// The exports in `Connecting`, the oldest first: it has waited longest and its deadline is nearest.
-    waiting: BTreeSet<ExportId>,
+    /// The destinations, as in the settings.
+    lanes: Vec<LaneState>,
     /// The exports that have their verdict, in its order.
     settled: VecDeque<ExportId>,
+    /// The connections of all lanes.
     conns: Vec<Conn<P>>,
-    dialer: Dialer,
     actions: VecDeque<Action>,
     stats: Stats,
 }
@@ -81,8 +78,15 @@ impl<P: Connection> Engine<P> {
     ///
     /// A misuse error that names the setting that cannot work.
     pub fn new(config: Config, seed: u64) -> Result<Self, Error> {
-        Ok(Self {
-            settings: config.settings()?,
+        Ok(Self::with_settings(config.settings()?, seed))
+    }
+
+    /// As [`new`](Self::new), with settings that were checked.
+    #[doc(hidden)]
+    pub fn with_settings(settings: Settings, seed: u64) -> Self {
+        Self {
+            lanes: settings.lanes.iter().map(LaneState::new).collect(),
+            settings,
             rng: Rng::with_seed(seed),
             now: Instant::ZERO,
             intake: Intake::Open,
@@ -90,13 +94,11 @@ impl<P: Connection> Engine<P> {
             exports: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             gates: BTreeSet::new(),
-            waiting: BTreeSet::new(),
             settled: VecDeque::new(),
             conns: Vec::new(),
-            dialer: Dialer::default(),
             actions: VecDeque::new(),
             stats: Stats::default(),
-        })
+        }
     }
 
     /// Takes an export. Its deadline runs from `now`.
@@ -217,8 +219,8 @@ impl<P: Connection> Engine<P> {
 
     /// Why a request cannot be taken at all.
     fn refusal(&self, request: &Request) -> Option<(Error, DropReason)> {
-        let refuse =
-            |kind, text| Error::new(kind, text).with_endpoint(self.settings.lanes[0].endpoint_name.clone());
+        let endpoint = &self.settings.route(request.signal()).endpoint_name;
+        let refuse = |kind, text| Error::new(kind, text).with_endpoint(endpoint.clone());
         if self.is_draining() {
             let text = "the exporter was shut down before this export; submit exports before the shutdown";
             return Some((refuse(Kind::Shutdown, text.to_owned()), DropReason::Shutdown));

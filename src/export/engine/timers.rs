@@ -14,14 +14,26 @@ impl<P: Connection> Engine<P> {
         let due = |at: Option<Instant>, reason| at.map(|at| Deadline { at, reason });
         let deadline = due(self.deadlines.first().map(|&(at, _)| at), DeadlineReason::Export);
         let gate = due(self.gates.first().map(|&(at, _)| at), DeadlineReason::Backoff);
-        let reconnect = due(self.reconnect_at(), DeadlineReason::Reconnect);
+        let lanes = (0..self.lanes.len()).flat_map(|lane| {
+            [
+                due(self.reconnect_at(lane), DeadlineReason::Reconnect),
+                due(self.idle_until(lane), DeadlineReason::Retire),
+            ]
+        });
         let conns = self.conns.iter().filter_map(|conn| match &conn.phase {
             Phase::Resolving { until } => due(Some(*until), DeadlineReason::Connect),
             Phase::Connecting(attempt) => due(Some(attempt.until()), DeadlineReason::Connect),
-            Phase::Open(open) => due(open.session.poll_timeout(), DeadlineReason::Session),
+            Phase::Open(open) => [
+                due(open.session.poll_timeout(), DeadlineReason::Session),
+                due(open.handshake_until(), DeadlineReason::Connect),
+                due(open.age_at(), DeadlineReason::Retire),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
             Phase::Closing { until, .. } => due(Some(*until), DeadlineReason::Session),
         });
-        conns.chain(deadline).chain(gate).chain(reconnect).min()
+        conns.chain(deadline).chain(gate).chain(lanes.flatten()).min()
     }
 
     /// Fires everything that is due. What a session knows of a call counts before the export's own deadline, which counts
@@ -31,6 +43,7 @@ impl<P: Connection> Engine<P> {
             return;
         }
         self.fire_connections(Self::fire_session);
+        (0..self.lanes.len()).for_each(|lane| self.fire_idle(lane));
         self.pump();
         self.fire_deadlines();
         self.fire_connections(Self::fire_dial);
@@ -52,9 +65,15 @@ impl<P: Connection> Engine<P> {
     fn fire_session(&mut self, at: usize) {
         let now = self.now;
         match &mut self.conns[at].phase {
-            Phase::Open(open) if open.session.poll_timeout().is_some_and(|at| at <= now) => {
-                open.session.handle_timeout(now);
-                open.is_dirty = true;
+            Phase::Open(open) => {
+                if open.session.poll_timeout().is_some_and(|at| at <= now) {
+                    open.session.handle_timeout(now);
+                    open.is_dirty = true;
+                }
+                open.fire_age(now);
+                if open.handshake_until().is_some_and(|at| at <= now) {
+                    self.handle_handshake_timeout(at);
+                }
             }
             Phase::Closing { until, .. } if *until <= now => self.close(at),
             _ => {}
@@ -76,7 +95,10 @@ impl<P: Connection> Engine<P> {
             if at > self.now {
                 return;
             }
-            let pending = self.pending().or_else(|| self.dialer.trouble().cloned());
+            let pending = self.lane_of(id).and_then(|lane| {
+                let trouble = || self.lanes[lane].dialer.trouble().cloned();
+                self.pending(lane).or_else(trouble)
+            });
             if let Some(machine) = self.exports.get_mut(&id) {
                 machine.explain(pending);
                 if let Some((conn, _)) = machine.call() {

@@ -9,7 +9,7 @@ mod tests;
 mod verdict;
 
 use super::ConnId;
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::error::Error;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::policy::{self, RetryPolicy};
@@ -77,6 +77,7 @@ pub(crate) struct Machine {
     state: State,
     /// Released with the verdict.
     request: Option<Request>,
+    signal: Signal,
     items: u64,
     encoded_len: usize,
     timeout: Duration,
@@ -100,6 +101,8 @@ pub(crate) enum AttemptEnd {
     NotConnected(LastFailure, Instant),
     /// Its call ended.
     Call(CallEnd),
+    /// Its request was sent whole on a connection that had been idle, and was closed by the peer without a word.
+    Stale(Failure),
 }
 
 /// What a machine needs to judge.
@@ -129,6 +132,7 @@ impl Machine {
             state: State::Init { until: now },
             items: if is_empty { 0 } else { request.items() },
             encoded_len: request.encoded_len(),
+            signal: request.signal(),
             request: Some(request),
             timeout,
             deadline: now + timeout,
@@ -148,6 +152,11 @@ impl Machine {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// What it carries, which tells the way that it goes.
+    pub(crate) fn signal(&self) -> Signal {
+        self.signal
     }
 
     /// The items to account for: none when there is nothing to send.
@@ -244,6 +253,11 @@ impl Machine {
             AttemptEnd::NotConnected(failure, next) => {
                 self.last = Some(failure);
                 return self.retry_or_give_up(judge, Some(next));
+            }
+            AttemptEnd::Stale(failure) => {
+                self.request_sent();
+                self.leave_unanswered();
+                return self.handle_unprocessed(judge, failure);
             }
             AttemptEnd::Call(end) => end,
         };
