@@ -49,6 +49,8 @@ extern crate alloc;
 extern crate std;
 
 mod code;
+#[doc(hidden)]
+pub mod coding;
 mod config;
 pub mod encode;
 pub mod endpoint;

@@ -1,5 +1,6 @@
 //! Bodies of the fuzz targets: `fuzz/` runs them on new input, `tests/fuzz_corpus.rs` on the corpus.
 
+pub mod decompress_response;
 pub mod encode_roundtrip;
 pub mod engine_ops;
 pub mod engine_session;
