@@ -4,5 +4,7 @@
 //! from a generator that the caller seeds.
 
 mod retry;
+mod retry_after;
 
 pub use retry::{RetryPolicy, is_retryable};
+pub use retry_after::retry_after;
