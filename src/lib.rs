@@ -69,7 +69,9 @@ pub mod time;
 
 pub use code::Code;
 pub use config::{Compression, Config, Protocol};
-pub use encode::{LogBatch, LogWriter, Request, Resource, Signal, SpanWriter, TraceBatch};
+pub use encode::{
+    LogBatch, LogWriter, MetricBatch, Request, Resource, Signal, SpanWriter, Temporality, TraceBatch,
+};
 pub use error::Error;
 #[cfg(feature = "std")]
 pub use export::{ExportState, Exporter, OtlpExportFuture};

@@ -12,9 +12,11 @@ use alloc::vec::Vec;
 use core::mem;
 
 mod logs;
+mod metrics;
 mod traces;
 
 pub use logs::LogBatch;
+pub use metrics::MetricBatch;
 pub use traces::TraceBatch;
 
 // The messages around items have the same numbers for every signal: a request is a list of groups (`ResourceSpans` and its
@@ -55,7 +57,7 @@ impl Batch {
         state.end_run();
         // The message is written behind the items, compared with the scopes so far, and taken away again.
         let start = state.sink.mark();
-        state.unfinished_scope = Some(start);
+        state.unfinished_aside = Some(start);
         text_field(&mut state.sink, SCOPE_NAME, name);
         text_field(&mut state.sink, SCOPE_VERSION, version);
         let named = state.sink.mark();
@@ -68,7 +70,7 @@ impl Batch {
         if state.sink.depth() != named.depth() {
             state.sink.roll_back(named);
         }
-        state.unfinished_scope = None;
+        state.unfinished_aside = None;
         let message = state.scope_bytes.len();
         state.sink.copy_since(start, &mut state.scope_bytes);
         state.sink.roll_back(start);

@@ -52,3 +52,17 @@ pub(crate) fn fixed32_field(sink: &mut Sink, key: u8, value: u32, always: bool) 
         sink.put([key, a, b, c, d]);
     }
 }
+
+/// Writes a floating-point number unless it is zero, of either sign.
+#[inline]
+pub(crate) fn double_field(sink: &mut Sink, key: u8, value: f64) {
+    if value != 0.0 {
+        fixed64_field(sink, key, value.to_bits(), true);
+    }
+}
+
+/// Writes a signed number in zigzag form unless it is zero.
+#[inline]
+pub(crate) fn sint32_field(sink: &mut Sink, key: u8, value: i32) {
+    varint_field(sink, key, (((value << 1) ^ (value >> 31)) as u32).into(), false);
+}

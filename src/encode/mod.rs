@@ -1,13 +1,14 @@
 //! Telemetry to protobuf, in one forward pass into pooled buffers.
 //!
-//! [`TraceBatch`] and [`LogBatch`] write telemetry as it is told; [`Request::from_spans`] and [`Request::from_logs`] write
-//! what exists as [`pb`](crate::pb) structs. All make a [`Request`]: frozen, shared, cheap to clone. Values of 1 KiB and more that are given as something
-//! shareable are referenced, everything else is copied once. This module never builds a message in between, and allocates
-//! nothing for an item.
+//! [`TraceBatch`], [`MetricBatch`] and [`LogBatch`] write telemetry as it is told; [`Request::from_spans`],
+//! [`Request::from_metrics`] and [`Request::from_logs`] write what exists as [`pb`](crate::pb) structs. All make a [`Request`]:
+//! frozen, shared, cheap to clone. Values of 1 KiB and more that are given as something shareable are referenced,
+//! everything else is copied once. This module never builds a message in between, and allocates nothing for an item.
 
 mod batch;
 mod field;
 mod log;
+mod metric;
 mod owned;
 mod pinned;
 mod pool;
@@ -21,8 +22,12 @@ mod state;
 mod value;
 mod wire;
 
-pub use batch::{LogBatch, ScopeWriter, TraceBatch};
+pub use batch::{LogBatch, MetricBatch, ScopeWriter, TraceBatch};
 pub use log::LogWriter;
+pub use metric::{
+    Buckets, Distribution, ExemplarWriter, ExponentialBuckets, HasExemplars, Kind, MetricWriter, Number,
+    PointWriter, PointsWriter, Temporality, points,
+};
 pub use request::{Body, Request, Signal};
 pub use resource::{Resource, ResourceBuilder};
 pub use shared::IntoShared;

@@ -19,6 +19,7 @@ use crate::pb::resource::Resource;
 use alloc::vec::Vec;
 
 mod logs;
+mod metrics;
 mod spans;
 
 /// Lists within lists that are written. A level of a key-value list is three messages, and decoders of protobuf refuse a

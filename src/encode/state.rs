@@ -7,6 +7,7 @@
 use super::batch::{
     GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_GROUP_SCHEMA_URL, SCOPE_GROUP_SCOPE,
 };
+use super::metric::OpenMetric;
 use super::pool::Pool;
 use super::request::{Request, Signal};
 use super::resource::Resource;
@@ -29,12 +30,20 @@ pub(crate) struct State {
     pub(crate) item_width: usize,
     /// Where the item that is being written began.
     pub(crate) unfinished: Option<Mark>,
-    /// Where the scope that is being written began.
-    pub(super) unfinished_scope: Option<Mark>,
+    /// Where what is being written aside began: a scope, or the metadata of a metric.
+    pub(super) unfinished_aside: Option<Mark>,
+    /// The metric that is being written, whose data points are the items.
+    pub(super) metric: Option<OpenMetric>,
+    /// Its encoded metadata.
+    pub(super) metadata: Vec<u8>,
+    /// Guessed width of the next data point's length.
+    pub(super) point_width: usize,
     /// Items written.
     pub(super) items: u64,
     /// Items that were not written.
     pub(crate) refused: u64,
+    /// Why the first of them was not, where that is known.
+    pub(super) refusal: Option<&'static str>,
     /// Parts of items that were not written: links.
     pub(crate) refused_parts: u64,
     pub(super) resources: Vec<Resource>,
@@ -79,16 +88,15 @@ impl State {
     pub(crate) fn attach(&mut self, pool: &Arc<Pool>, signal: Signal) {
         self.sink.attach(pool.clone(), signal);
         self.item_width = self.item_width.max(2);
+        self.point_width = self.point_width.max(1);
     }
 
     /// Ends the item that began last.
     #[inline]
     pub(crate) fn end_item(&mut self, frame: Frame) {
-        if self
-            .unfinished
-            .take()
-            .is_some_and(|start| self.close_item(start, frame))
-        {
+        if let Some(width) = self.close_item(frame) {
+            // The next item is guessed to be as long; to widen a short one costs less than to find out for each long one.
+            self.item_width = width.max(2);
             self.items += 1;
         }
     }
@@ -105,6 +113,8 @@ impl State {
         self.scope_bytes.shrink_to(16 * IDLE_ENTRIES_MAX);
         self.runs.shrink_to(IDLE_ENTRIES_MAX);
         self.scratch.shrink_to(16 * IDLE_ENTRIES_MAX);
+        self.metadata.clear();
+        self.metadata.shrink_to(16 * IDLE_ENTRIES_MAX);
         self.order.shrink_to(IDLE_ENTRIES_MAX);
         self.frozen.shrink_to(IDLE_ENTRIES_MAX);
         self.resources.shrink_to(IDLE_ENTRIES_MAX);
@@ -114,8 +124,10 @@ impl State {
     pub(super) fn reset(&mut self) {
         self.sink.reset();
         self.unfinished = None;
-        self.unfinished_scope = None;
+        self.unfinished_aside = None;
+        self.metric = None;
         (self.items, self.refused, self.refused_parts) = (0, 0, 0);
+        self.refusal = None;
         self.resources.clear();
         self.scopes.clear();
         self.scope_bytes.clear();
@@ -128,13 +140,28 @@ impl State {
 
     /// Takes out what was begun and never finished.
     pub(super) fn settle(&mut self) {
-        if let Some(start) = self.unfinished_scope.take() {
+        if let Some(start) = self.unfinished_aside.take() {
             self.sink.roll_back(start);
         }
+        self.settle_item();
+        if self.metric.is_some() {
+            self.end_metric();
+        }
+    }
+
+    /// Takes out the item that was begun and never finished.
+    pub(super) fn settle_item(&mut self) {
         if let Some(start) = self.unfinished.take() {
             self.sink.roll_back(start);
             self.refused += 1;
         }
+    }
+
+    /// Counts an item that was not written.
+    #[cold]
+    pub(super) fn refuse(&mut self, why: &'static str) {
+        self.refused += 1;
+        self.refusal.get_or_insert(why);
     }
 
     #[cold]
@@ -147,17 +174,17 @@ impl State {
         }
     }
 
+    /// Ends the message of an item and returns the width that its length took; nothing where it had to be taken out.
     #[inline]
-    fn close_item(&mut self, start: Mark, frame: Frame) -> bool {
+    pub(super) fn close_item(&mut self, frame: Frame) -> Option<usize> {
+        let start = self.unfinished.take()?;
         if self.sink.depth() != start.depth() + 1 {
             // A closure panicked inside of a nested message, whose length was never written.
             self.sink.roll_back(start);
             self.refused += 1;
-            return false;
+            return None;
         }
-        // The next item is guessed to be as long; to widen a short one costs less than to find out for each long one.
-        self.item_width = self.sink.close(frame).max(2);
-        true
+        Some(self.sink.close(frame))
     }
 
     /// Makes a scope the current one; its bytes are the last of `scope_bytes`.
