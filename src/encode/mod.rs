@@ -6,12 +6,14 @@
 //! everything else is copied once. This module never builds a message in between, and allocates nothing for an item.
 
 mod batch;
+mod count;
 mod field;
 mod log;
 mod metric;
 mod owned;
 mod pinned;
 mod pool;
+mod reader;
 mod request;
 mod resource;
 mod segments;
@@ -19,6 +21,7 @@ mod shared;
 mod sink;
 mod span;
 mod state;
+mod tables;
 mod value;
 mod wire;
 

@@ -47,6 +47,16 @@ impl Signal {
         }
     }
 
+    /// What it is called in messages.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+            Self::Profiles => "profiles",
+        }
+    }
+
     /// Its place in [`ALL`](Self::ALL).
     pub(crate) const fn index(self) -> usize {
         match self {
@@ -129,6 +139,59 @@ impl Request {
     #[doc(hidden)]
     pub fn from_segments(signal: Signal, items: u64, segments: Vec<Bytes>) -> Self {
         Self::new(signal, items, 0, segments)
+    }
+
+    /// A request that another library encoded: one export message of the signal (`ExportTraceServiceRequest` and its
+    /// siblings, or what has their shape, as `TracesData`).
+    ///
+    /// The whole message is checked and its items are counted: spans, data points, log records or profiles. The bytes are
+    /// shared, not copied; fields that are not known are kept as they are (OTLP specification, "Future Versions and
+    /// Interoperability"). A message without items makes an empty request, which is never sent.
+    ///
+    /// ```
+    /// use otlp_embed::{Request, Signal};
+    ///
+    /// // A resource with a scope with one span, which has nothing but its name.
+    /// let message = b"\x0a\x0a\x12\x08\x12\x06\x2a\x04work".to_vec();
+    /// let request = Request::from_encoded(Signal::Traces, message)?;
+    /// assert_eq!(request.items(), 1);
+    ///
+    /// let error = Request::from_encoded(Signal::Traces, b"\x0a\x04\x12\x02\x12\x06".to_vec()).unwrap_err();
+    /// assert!(error.to_string().contains("resource_spans[0].scope_spans[0].spans[0], byte 5"));
+    /// # Ok::<(), otlp_embed::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A misuse error, when the bytes are no such message: it names the field and the byte. What is refused is what no
+    /// receiver decodes: values cut off, known fields of another type, strings that are not UTF-8, messages nested more
+    /// than 100 deep.
+    pub fn from_encoded(signal: Signal, message: impl Into<Bytes>) -> Result<Self, Error> {
+        let message = message.into();
+        let segments = if message.is_empty() {
+            Vec::new()
+        } else {
+            alloc::vec![message]
+        };
+        match super::count::count(signal, &segments) {
+            Ok(items) => Ok(Self::new(signal, items, 0, segments)),
+            Err(malformed) => Err(Error::misuse(alloc::format!(
+                "the bytes are no export request of {}: {malformed}",
+                signal.name()
+            ))),
+        }
+    }
+
+    /// A part of this request with its headers and its time; the first has the items that were refused.
+    pub(crate) fn part(&self, items: u64, is_first: bool, segments: Vec<Bytes>) -> Self {
+        Self {
+            signal: self.signal,
+            items,
+            refused: if is_first { self.refused } else { 0 },
+            body: Body::new(segments),
+            headers: self.headers.clone(),
+            timeout: self.timeout,
+        }
     }
 
     /// The signal it carries.
