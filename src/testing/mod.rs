@@ -5,6 +5,7 @@
 
 pub mod collector;
 mod scripted;
+pub mod wire;
 
 pub use collector::{Answer, Collector};
 pub use scripted::{Command, Frame, Scripted};
