@@ -9,6 +9,7 @@ mod call;
 mod egress;
 mod frames;
 mod ingress;
+mod keepalive;
 mod link;
 mod payload;
 mod pipe;
@@ -18,6 +19,7 @@ use self::budget::Budget;
 use self::call::Call;
 use self::frames::{Head, Kind};
 use self::ingress::GoAway;
+use self::keepalive::{Due, Pinger};
 pub(crate) use self::link::quiet;
 use self::link::{Link, reset};
 use self::payload::{Payload, Upload};
@@ -76,6 +78,7 @@ pub struct Http2 {
     leaving: Vec<SendStream<Payload>>,
     news: News,
     budget: Budget,
+    keepalive: Option<Pinger>,
     /// What the peer said in its last GOAWAY.
     goaway: Option<GoAway>,
     /// Why the connection is lost, where that is known better than `h2` knows it.
@@ -105,9 +108,12 @@ impl Connection for Http2 {
     fn open(lane: &Lane, now: Instant) -> Result<Self, String> {
         let _guard = quiet(lane.isolate_tracing);
         let pipe = Pipe::new();
+        let mut link = Link::open(pipe.clone())?;
+        let keepalive = lane.keepalive.zip(link.pings());
         let mut session = Self {
             state: State::Open,
-            link: Some(Link::open(pipe.clone())?),
+            keepalive: keepalive.map(|(settings, pings)| Pinger::new(settings, pings, now)),
+            link: Some(link),
             pipe,
             heads: Heads::new(lane)?,
             calls: VecDeque::new(),
@@ -220,17 +226,27 @@ impl Connection for Http2 {
                 budget,
                 news,
                 goaway,
+                keepalive,
+                events,
                 pipe,
                 ..
             } = self;
             let mut wire = pipe.wire();
+            if let (Some(pinger), false) = (&mut *keepalive, bytes.is_empty()) {
+                pinger.handle_heard(now);
+            }
             budget.refill(now, !wire.egress.is_blocked());
             wire.ingress.feed(bytes, |head, said| {
                 let is_ours = find(calls, head.stream).is_some();
                 is_flood |= !budget.pay(head, is_ours);
                 news.note(head, is_ours);
-                if said.is_some() {
-                    *goaway = said;
+                if let Some(said) = said {
+                    if let Some(pinger) = keepalive {
+                        if pinger.handle_goaway(said.code, &said.debug_data) {
+                            events.push_back(Event::TooManyPings);
+                        }
+                    }
+                    *goaway = Some(said);
                 }
             })
         };
@@ -252,10 +268,14 @@ impl Connection for Http2 {
         }
     }
 
-    fn handle_sent(&mut self, _now: Instant, count: usize) {
+    fn handle_sent(&mut self, now: Instant, count: usize) {
         let is_blocked = {
             let Self {
-                calls, events, pipe, ..
+                calls,
+                events,
+                keepalive,
+                pipe,
+                ..
             } = self;
             let egress = &mut pipe.wire().egress;
             egress.handle_sent(count, |stream| {
@@ -264,6 +284,9 @@ impl Connection for Http2 {
                     events.push_back(Event::RequestSent(call.id));
                 }
             });
+            if let Some(pinger) = keepalive {
+                pinger.handle_sent(now, egress.taken());
+            }
             egress.is_blocked()
         };
         if is_blocked {
@@ -309,6 +332,7 @@ impl Connection for Http2 {
         if is_any {
             self.drive();
         }
+        self.keep_alive(now);
     }
 
     fn poll_transmit(&mut self) -> Option<Vec<Bytes>> {
@@ -320,7 +344,8 @@ impl Connection for Http2 {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.calls.iter().map(|call| call.deadline).min()
+        let deadline = self.calls.iter().map(|call| call.deadline).min();
+        deadline.into_iter().chain(self.ping_due()).min()
     }
 }
 
@@ -354,7 +379,13 @@ impl Http2 {
                 return;
             }
         }
-        self.pipe.wire().egress.drop_abandoned();
+        {
+            let mut wire = self.pipe.wire();
+            wire.egress.drop_abandoned();
+            if let (Some(pinger), false) = (&mut self.keepalive, wire.egress.is_blocked()) {
+                pinger.handle_written(wire.egress.produced());
+            }
+        }
         if self.state == State::Open {
             if let Some(refusal) = self.link.as_mut().and_then(Link::refusal) {
                 let words = self.goaway.as_ref().map_or(refusal, describe_goaway);
@@ -363,6 +394,26 @@ impl Http2 {
         }
         if self.state == State::Draining && self.calls.is_empty() {
             self.say_goodbye();
+        }
+    }
+
+    fn ping_due(&self) -> Option<Instant> {
+        let pinger = self.keepalive.as_ref().filter(|_| self.link.is_some())?;
+        pinger.due(!self.calls.is_empty())
+    }
+
+    /// Pings a peer that was silent for long, and gives up one that does not answer.
+    fn keep_alive(&mut self, now: Instant) {
+        let Some(pinger) = self.keepalive.as_mut().filter(|_| self.link.is_some()) else {
+            return;
+        };
+        match pinger.fire(now, !self.calls.is_empty()) {
+            Due::Nothing => {}
+            Due::Ping => self.drive(),
+            Due::Dead(time) => self.lose(&format!(
+                "the connection is dead: nothing came within {} s of a keepalive ping",
+                time.as_secs_f32()
+            )),
         }
     }
 

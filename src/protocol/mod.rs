@@ -114,6 +114,9 @@ pub enum Event {
     Ended(CallId, CallEnd),
     /// The connection takes no further calls; those under way go on. In words: why.
     Draining(String),
+    /// The peer drains the connection since it was pinged too often (GOAWAY, `too_many_pings`): further ones of its lane are
+    /// to ping less.
+    TooManyPings,
     /// The connection is over and its socket is to be closed once what was transmitted has been written. Every call
     /// has ended. In words: why.
     Closed(String),

@@ -297,6 +297,8 @@ pub struct Log {
     pub sent: Vec<u64>,
     pub draining: Vec<String>,
     pub closed: Vec<String>,
+    /// How often the peer asked for fewer pings.
+    pub calmed: usize,
 }
 
 impl Log {
@@ -318,6 +320,7 @@ impl Log {
                     self.draining.push(why);
                     assert_eq!(self.draining.len(), 1, "a connection drains once");
                 }
+                Event::TooManyPings => self.calmed += 1,
                 Event::Closed(why) => self.closed.push(why),
             }
         }

@@ -22,7 +22,11 @@ pub struct Raw {
 impl Raw {
     /// A session whose peer has said nothing yet.
     pub fn silent(config: Config) -> Self {
-        let settings = config.settings().expect("settings that work");
+        Self::with_settings(config.settings().expect("settings that work"))
+    }
+
+    /// As [`silent`](Self::silent), with settings that were checked.
+    pub fn with_settings(settings: otlp_embed::protocol::Settings) -> Self {
         let mut raw = Self {
             session: Session::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
             settings,

@@ -382,6 +382,11 @@ impl<P: Connection> Engine<P> {
             }
             // The session is asked by `is_draining`; a drain in order is no failure.
             Event::Draining(_) => {}
+            Event::TooManyPings => {
+                if let Some(keepalive) = &mut self.settings.lanes[lane].keepalive {
+                    keepalive.interval = keepalive.interval.saturating_mul(2);
+                }
+            }
             Event::Closed(why) => {
                 open.over.get_or_insert(Over { why, can_write: true });
             }

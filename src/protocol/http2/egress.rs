@@ -96,6 +96,16 @@ impl Egress {
         self.ends.clear();
     }
 
+    /// Bytes that came from `h2`, ever.
+    pub(super) const fn produced(&self) -> u64 {
+        self.produced
+    }
+
+    /// Bytes that the socket took, ever.
+    pub(super) const fn taken(&self) -> u64 {
+        self.sent
+    }
+
     /// Announces a request before `h2` hears of it. Streams come in ascending order.
     pub(super) fn add_upload(&mut self, upload: Upload) {
         self.uploads.push_back(upload);

@@ -10,7 +10,7 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use h2::client::{Connection, ResponseFuture, SendRequest};
-use h2::{Reason, SendStream};
+use h2::{PingPong, Reason, SendStream};
 use tracing::dispatcher::{self, DefaultGuard, Dispatch};
 use tracing::level_filters::LevelFilter;
 
@@ -56,6 +56,11 @@ impl Link {
     /// Lets `h2` read and write as much as the pipe allows; ready when the connection is over.
     pub(super) fn poll(&mut self) -> Poll<Result<(), h2::Error>> {
         Pin::new(&mut self.connection).poll(&mut context())
+    }
+
+    /// Pings of the application; there is one handle on them.
+    pub(super) fn pings(&mut self) -> Option<PingPong> {
+        self.connection.ping_pong()
     }
 
     /// How many streams the peer takes at a time.

@@ -17,7 +17,14 @@ pub fn run(data: &[u8]) {
     let config = Config::new()
         .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint("http://localhost:1");
-    let settings = config.settings().expect("settings that work");
+    let mut settings = config.settings().expect("settings that work");
+    if data.first().is_some_and(|byte| byte & 0x40 != 0) {
+        settings.lanes[0].keepalive = Some(otlp_embed::protocol::Keepalive {
+            interval: Duration::from_secs(3),
+            timeout: Duration::from_secs(1),
+            while_idle: data.len() % 2 == 0,
+        });
+    }
     let mut world = World {
         session: Session::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
         settings,
@@ -183,6 +190,7 @@ impl World {
                     }
                 }
                 Event::Draining(_) => assert!(self.session.is_draining()),
+                Event::TooManyPings => assert!(self.settings.lanes[0].keepalive.is_some()),
                 Event::Closed(_) => self.is_closed = true,
             }
         }
