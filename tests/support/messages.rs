@@ -7,7 +7,7 @@ use otlp_embed::pb::resource::Resource;
 use otlp_embed::pb::trace::span::{Event, Link};
 use otlp_embed::pb::trace::{ResourceSpans, ScopeSpans, Span, Status};
 
-type Input<'a> = Unstructured<'a>;
+pub type Input<'a> = Unstructured<'a>;
 
 /// Lengths at which something changes: widths of varints, heads around values, referencing, the size of a chunk.
 const EDGES: [usize; 14] = [
@@ -68,14 +68,14 @@ fn normal_span(span: &mut Span) {
     }
 }
 
-fn normal_attributes(attributes: &mut [KeyValue]) {
+pub fn normal_attributes(attributes: &mut [KeyValue]) {
     for attribute in attributes {
         attribute.key_strindex = 0;
         normal_value(attribute.value.get_or_insert_default());
     }
 }
 
-fn normal_value(value: &mut AnyValue) {
+pub fn normal_value(value: &mut AnyValue) {
     match &mut value.value {
         Some(Value::ArrayValue(array)) => array.values.iter_mut().for_each(normal_value),
         Some(Value::KvlistValue(pairs)) => normal_attributes(&mut pairs.values),
@@ -91,7 +91,7 @@ fn resource_spans(input: &mut Input<'_>) -> Result<ResourceSpans> {
     })
 }
 
-fn resource(input: &mut Input<'_>) -> Result<Resource> {
+pub fn resource(input: &mut Input<'_>) -> Result<Resource> {
     Ok(Resource {
         attributes: attributes(input)?,
         dropped_attributes_count: number(input)?,
@@ -116,7 +116,7 @@ fn scope_spans(input: &mut Input<'_>) -> Result<ScopeSpans> {
     })
 }
 
-fn scope(input: &mut Input<'_>) -> Result<InstrumentationScope> {
+pub fn scope(input: &mut Input<'_>) -> Result<InstrumentationScope> {
     Ok(InstrumentationScope {
         name: text(input)?,
         version: text(input)?,
@@ -171,7 +171,7 @@ fn link(input: &mut Input<'_>) -> Result<Link> {
     })
 }
 
-fn attributes(input: &mut Input<'_>) -> Result<Vec<KeyValue>> {
+pub fn attributes(input: &mut Input<'_>) -> Result<Vec<KeyValue>> {
     list(input, 4, |input| attribute(input, 0))
 }
 
@@ -187,7 +187,7 @@ fn attribute(input: &mut Input<'_>, depth: usize) -> Result<KeyValue> {
     })
 }
 
-fn value(input: &mut Input<'_>, depth: usize) -> Result<AnyValue> {
+pub fn value(input: &mut Input<'_>, depth: usize) -> Result<AnyValue> {
     // Deep in the tree only the kinds that end it.
     let kinds = if depth < 6 { 9 } else { 7 };
     let value = match input.int_in_range(0..=kinds - 1)? {
@@ -210,7 +210,7 @@ fn value(input: &mut Input<'_>, depth: usize) -> Result<AnyValue> {
     Ok(AnyValue { value })
 }
 
-fn text(input: &mut Input<'_>) -> Result<String> {
+pub fn text(input: &mut Input<'_>) -> Result<String> {
     let choice = input.int_in_range(0..=255u8)?;
     let filler = char::from(b'a' + choice % 26);
     match choice {
@@ -223,7 +223,7 @@ fn text(input: &mut Input<'_>) -> Result<String> {
     }
 }
 
-fn id_bytes(input: &mut Input<'_>, len: usize) -> Result<Vec<u8>> {
+pub fn id_bytes(input: &mut Input<'_>, len: usize) -> Result<Vec<u8>> {
     Ok(match input.int_in_range(0..=15u8)? {
         0 => vec![],
         1 => vec![0; len],
@@ -233,7 +233,7 @@ fn id_bytes(input: &mut Input<'_>, len: usize) -> Result<Vec<u8>> {
 }
 
 /// A number of any magnitude, often none.
-fn number<'a, T: Arbitrary<'a> + TryFrom<u64> + Default>(input: &mut Input<'a>) -> Result<T> {
+pub fn number<'a, T: Arbitrary<'a> + TryFrom<u64> + Default>(input: &mut Input<'a>) -> Result<T> {
     Ok(match input.int_in_range(0..=3u8)? {
         0 => T::default(),
         1 => T::try_from(u64::from(input.arbitrary::<u8>()?)).unwrap_or_default(),
@@ -241,7 +241,7 @@ fn number<'a, T: Arbitrary<'a> + TryFrom<u64> + Default>(input: &mut Input<'a>) 
     })
 }
 
-fn enumeration(input: &mut Input<'_>) -> Result<i32> {
+pub fn enumeration(input: &mut Input<'_>) -> Result<i32> {
     if input.ratio(1, 16)? {
         input.arbitrary()
     } else {
@@ -249,7 +249,7 @@ fn enumeration(input: &mut Input<'_>) -> Result<i32> {
     }
 }
 
-fn option<'a, T>(input: &mut Input<'a>, some: impl Fn(&mut Input<'a>) -> Result<T>) -> Result<Option<T>> {
+pub fn option<'a, T>(input: &mut Input<'a>, some: impl Fn(&mut Input<'a>) -> Result<T>) -> Result<Option<T>> {
     if input.ratio(1, 8)? {
         Ok(None)
     } else {
@@ -257,7 +257,7 @@ fn option<'a, T>(input: &mut Input<'a>, some: impl Fn(&mut Input<'a>) -> Result<
     }
 }
 
-fn list<'a, T>(
+pub fn list<'a, T>(
     input: &mut Input<'a>,
     max: usize,
     element: impl Fn(&mut Input<'a>) -> Result<T>,

@@ -1,5 +1,6 @@
 //! Whatever is encoded has to be what `prost` makes of the same messages.
 
+use super::{encode_logs, encode_metrics};
 use crate::support::messages::{id, normal, resource_spans_list};
 use otlp_embed::encode::{ArrayWriter, IntoValue, KvListWriter, ValueWriter, Written};
 use otlp_embed::pb::collector::ExportTraceServiceRequest;
@@ -11,8 +12,15 @@ use otlp_embed::pb::trace::{ResourceSpans, ScopeSpans, Span};
 use otlp_embed::{Request, Resource, SpanWriter, TraceBatch};
 use prost::Message;
 
-/// Encodes messages made of the input in every way there is.
+/// Encodes messages of every signal made of the input, in every way there is.
 pub fn run(data: &[u8]) {
+    spans(data);
+    encode_logs::run(data);
+    encode_metrics::run(data);
+}
+
+/// The part of spans alone.
+pub fn spans(data: &[u8]) {
     let spans = resource_spans_list(data);
     owned_spans_are_as_prost_encodes_them(&spans);
     let spans = normal(spans);
@@ -320,7 +328,7 @@ fn write_links(writer: &mut SpanWriter<'_>, span: &Span) {
 }
 
 /// Writes an owned value by the calls that people make.
-struct Any<'a>(&'a Option<AnyValue>);
+pub struct Any<'a>(pub &'a Option<AnyValue>);
 
 impl IntoValue for Any<'_> {
     fn write_value(self, to: ValueWriter<'_>) -> Written {

@@ -1,6 +1,9 @@
 //! Bodies of the fuzz targets: `fuzz/` runs them on new input, `tests/fuzz_corpus.rs` on the corpus.
 
 pub mod decompress_response;
+pub mod batches;
+pub mod encode_logs;
+pub mod encode_metrics;
 pub mod encode_roundtrip;
 pub mod engine_ops;
 pub mod engine_session;
