@@ -10,6 +10,15 @@ mod count;
 mod field;
 mod log;
 mod metric;
+#[cfg(feature = "json")]
+#[cfg_attr(
+    not(feature = "testing"),
+    allow(
+        dead_code,
+        reason = "the export layer writes JSON where the protocol asks for it"
+    )
+)]
+pub(crate) mod json;
 mod owned;
 mod pinned;
 mod pool;

@@ -22,12 +22,50 @@ use opentelemetry_proto::tonic::profiles::v1development as profiles;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use std::ops::{Deref, DerefMut};
 
-type Input<'a> = Unstructured<'a>;
+/// A message, or nothing once the bytes do not suffice.
+pub type Made<T> = Result<T>;
+
+/// Bytes that messages are made of.
+pub struct Input<'a> {
+    bytes: Unstructured<'a>,
+    /// Whether only what upstream's JSON can tell is wanted: it has neither numbers that are none nor indices of strings.
+    is_plain: bool,
+}
+
+impl<'a> Input<'a> {
+    pub fn new(data: &'a [u8]) -> Self {
+        Self {
+            bytes: Unstructured::new(data),
+            is_plain: false,
+        }
+    }
+
+    pub fn plain(data: &'a [u8]) -> Self {
+        Self {
+            is_plain: true,
+            ..Self::new(data)
+        }
+    }
+}
+
+impl<'a> Deref for Input<'a> {
+    type Target = Unstructured<'a>;
+
+    fn deref(&self) -> &Unstructured<'a> {
+        &self.bytes
+    }
+}
+
+impl<'a> DerefMut for Input<'a> {
+    fn deref_mut(&mut self) -> &mut Unstructured<'a> {
+        &mut self.bytes
+    }
+}
 
 /// Spans, from any bytes.
-pub fn resource_spans(data: &[u8]) -> ExportTraceServiceRequest {
-    let input = &mut Input::new(data);
+pub fn resource_spans(input: &mut Input<'_>) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest {
         resource_spans: list(input, 3, |input| {
             Ok(ResourceSpans {
@@ -47,8 +85,7 @@ pub fn resource_spans(data: &[u8]) -> ExportTraceServiceRequest {
 }
 
 /// Log records, from any bytes.
-pub fn resource_logs(data: &[u8]) -> ExportLogsServiceRequest {
-    let input = &mut Input::new(data);
+pub fn resource_logs(input: &mut Input<'_>) -> ExportLogsServiceRequest {
     ExportLogsServiceRequest {
         resource_logs: list(input, 3, |input| {
             Ok(ResourceLogs {
@@ -68,8 +105,7 @@ pub fn resource_logs(data: &[u8]) -> ExportLogsServiceRequest {
 }
 
 /// Metrics of every kind, from any bytes.
-pub fn resource_metrics(data: &[u8]) -> ExportMetricsServiceRequest {
-    let input = &mut Input::new(data);
+pub fn resource_metrics(input: &mut Input<'_>) -> ExportMetricsServiceRequest {
     ExportMetricsServiceRequest {
         resource_metrics: list(input, 3, |input| {
             Ok(ResourceMetrics {
@@ -89,8 +125,7 @@ pub fn resource_metrics(data: &[u8]) -> ExportMetricsServiceRequest {
 }
 
 /// Profiles with their dictionary, from any bytes.
-pub fn resource_profiles(data: &[u8]) -> ExportProfilesServiceRequest {
-    let input = &mut Input::new(data);
+pub fn resource_profiles(input: &mut Input<'_>) -> ExportProfilesServiceRequest {
     ExportProfilesServiceRequest {
         dictionary: maybe(input, dictionary).unwrap_or_default(),
         resource_profiles: list(input, 3, |input| {
@@ -110,7 +145,7 @@ pub fn resource_profiles(data: &[u8]) -> ExportProfilesServiceRequest {
     }
 }
 
-fn span(input: &mut Input<'_>) -> Result<Span> {
+pub fn span(input: &mut Input<'_>) -> Result<Span> {
     Ok(Span {
         trace_id: id(input)?,
         span_id: id(input)?,
@@ -152,7 +187,7 @@ fn span(input: &mut Input<'_>) -> Result<Span> {
     })
 }
 
-fn log_record(input: &mut Input<'_>) -> Result<LogRecord> {
+pub fn log_record(input: &mut Input<'_>) -> Result<LogRecord> {
     Ok(LogRecord {
         time_unix_nano: any(input)?,
         observed_time_unix_nano: any(input)?,
@@ -168,7 +203,7 @@ fn log_record(input: &mut Input<'_>) -> Result<LogRecord> {
     })
 }
 
-fn metric(input: &mut Input<'_>) -> Result<Metric> {
+pub fn metric(input: &mut Input<'_>) -> Result<Metric> {
     Ok(Metric {
         name: text(input)?,
         description: text(input)?,
@@ -202,7 +237,7 @@ fn data(input: &mut Input<'_>) -> Result<Data> {
     })
 }
 
-fn number(input: &mut Input<'_>) -> Result<NumberDataPoint> {
+pub fn number(input: &mut Input<'_>) -> Result<NumberDataPoint> {
     Ok(NumberDataPoint {
         attributes: attributes(input)?,
         start_time_unix_nano: any(input)?,
@@ -219,7 +254,7 @@ fn number(input: &mut Input<'_>) -> Result<NumberDataPoint> {
     })
 }
 
-fn histogram(input: &mut Input<'_>) -> Result<HistogramDataPoint> {
+pub fn histogram(input: &mut Input<'_>) -> Result<HistogramDataPoint> {
     Ok(HistogramDataPoint {
         attributes: attributes(input)?,
         start_time_unix_nano: any(input)?,
@@ -235,7 +270,7 @@ fn histogram(input: &mut Input<'_>) -> Result<HistogramDataPoint> {
     })
 }
 
-fn exponential(input: &mut Input<'_>) -> Result<ExponentialHistogramDataPoint> {
+pub fn exponential(input: &mut Input<'_>) -> Result<ExponentialHistogramDataPoint> {
     let buckets = |input: &mut Input<'_>| {
         Ok(Buckets {
             offset: any(input)?,
@@ -260,7 +295,7 @@ fn exponential(input: &mut Input<'_>) -> Result<ExponentialHistogramDataPoint> {
     })
 }
 
-fn summary(input: &mut Input<'_>) -> Result<SummaryDataPoint> {
+pub fn summary(input: &mut Input<'_>) -> Result<SummaryDataPoint> {
     Ok(SummaryDataPoint {
         attributes: attributes(input)?,
         start_time_unix_nano: any(input)?,
@@ -293,7 +328,7 @@ fn exemplar(input: &mut Input<'_>) -> Result<Exemplar> {
     })
 }
 
-fn profile(input: &mut Input<'_>) -> Result<profiles::Profile> {
+pub fn profile(input: &mut Input<'_>) -> Result<profiles::Profile> {
     let value_type = |input: &mut Input<'_>| {
         Ok(profiles::ValueType {
             type_strindex: any(input)?,
@@ -378,7 +413,7 @@ fn dictionary(input: &mut Input<'_>) -> Result<profiles::ProfilesDictionary> {
     })
 }
 
-fn resource(input: &mut Input<'_>) -> Result<Resource> {
+pub fn resource(input: &mut Input<'_>) -> Result<Resource> {
     Ok(Resource {
         attributes: attributes(input)?,
         dropped_attributes_count: any(input)?,
@@ -393,7 +428,7 @@ fn resource(input: &mut Input<'_>) -> Result<Resource> {
     })
 }
 
-fn scope(input: &mut Input<'_>) -> Result<InstrumentationScope> {
+pub fn scope(input: &mut Input<'_>) -> Result<InstrumentationScope> {
     Ok(InstrumentationScope {
         name: text(input)?,
         version: text(input)?,
@@ -406,7 +441,7 @@ fn attributes(input: &mut Input<'_>) -> Result<Vec<KeyValue>> {
     list(input, 3, |input| key_value(input, 3))
 }
 
-fn key_value(input: &mut Input<'_>, depth: u32) -> Result<KeyValue> {
+pub fn key_value(input: &mut Input<'_>, depth: u32) -> Result<KeyValue> {
     Ok(KeyValue {
         key: text(input)?,
         value: maybe(input, |input| value(input, depth))?,
@@ -414,13 +449,13 @@ fn key_value(input: &mut Input<'_>, depth: u32) -> Result<KeyValue> {
     })
 }
 
-fn value(input: &mut Input<'_>, depth: u32) -> Result<AnyValue> {
+pub fn value(input: &mut Input<'_>, depth: u32) -> Result<AnyValue> {
     let value = match input.int_in_range(0..=8)? {
         0 => Value::BoolValue(any(input)?),
         1 => Value::IntValue(any(input)?),
         2 => Value::DoubleValue(double(input)?),
         3 => Value::BytesValue(id(input)?),
-        4 => Value::StringValueStrindex(any(input)?),
+        4 if !input.is_plain => Value::StringValueStrindex(any(input)?),
         5 if depth > 0 => Value::ArrayValue(ArrayValue {
             values: list(input, 3, |input| value(input, depth - 1))?,
         }),
@@ -453,10 +488,18 @@ fn double(input: &mut Input<'_>) -> Result<f64> {
         f64::NEG_INFINITY,
         9_007_199_254_740_993.0,
     ];
-    if input.ratio(1, 2)? {
-        return input.choose(&SOME).copied();
-    }
-    any(input)
+    let value = if input.ratio(1, 2)? {
+        *input.choose(&SOME)?
+    } else {
+        any(input)?
+    };
+    Ok(match value {
+        value if value.is_finite() => value,
+        _ if input.is_plain => 1.0,
+        // One of the many that are no number: JSON does not tell them apart.
+        value if value.is_nan() => f64::NAN,
+        value => value,
+    })
 }
 
 fn enumeration(input: &mut Input<'_>) -> Result<i32> {

@@ -1,8 +1,10 @@
-//! What others encoded is read as `prost` reads it: checked, counted, split.
+//! What others encoded is read as `prost` reads it: checked, counted, split, turned into JSON and back.
 
 mod arbitrary;
+mod json;
 mod signal;
 
+use arbitrary::Input;
 use bytes::Bytes;
 use otlp_embed::testing::wire;
 use otlp_embed::{Request, Signal};
@@ -10,7 +12,7 @@ use proptest::prelude::*;
 use signal::{Messages, each_signal, reencode};
 
 /// Bytes cut into pieces of the given lengths, the rest in the last.
-fn cut(bytes: &[u8], lengths: &[usize]) -> Vec<Bytes> {
+pub fn cut(bytes: &[u8], lengths: &[usize]) -> Vec<Bytes> {
     let mut bytes = Bytes::copy_from_slice(bytes);
     let mut pieces: Vec<_> = lengths
         .iter()
@@ -81,7 +83,7 @@ proptest! {
     #[test]
     fn every_message_is_counted(data in prop::collection::vec(any::<u8>(), 0..4_000)) {
         each_signal!(M => {
-            let message = M::arbitrary(&data);
+            let message = M::arbitrary(&mut Input::new(&data));
             counts_as_prost::<M>(&reencode(&message));
         });
     }
@@ -94,7 +96,7 @@ proptest! {
         cuts in any::<bool>(),
     ) {
         each_signal!(M => {
-            let mut bytes = reencode(&M::arbitrary(&data));
+            let mut bytes = reencode(&M::arbitrary(&mut Input::new(&data)));
             if !bytes.is_empty() {
                 for (at, byte) in &changes {
                     let at = at.index(bytes.len());
@@ -115,7 +117,7 @@ proptest! {
         cuts in prop::collection::vec(0..300usize, 0..8),
     ) {
         each_signal!(M => {
-            let message = M::arbitrary(&data).distinct();
+            let message = M::arbitrary(&mut Input::new(&data)).distinct();
             let bytes = reencode(&message);
             let bytes_max = (bytes.len() as f64 * share) as usize;
             splits(&message, cut(&bytes, &cuts), bytes_max);
@@ -186,4 +188,19 @@ fn a_request_that_is_not_what_it_claims_is_left_whole() {
         assert_eq!(parts[0].0.items(), items);
         assert_eq!(parts[0].0.encoded_len(), bytes.len());
     }
+}
+
+#[test]
+fn arbitrary_messages_hold_items() {
+    each_signal!(M => {
+        let items: u64 = (0..50u32)
+            .map(|seed| {
+                let next = |state: &u32| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+                let states = std::iter::successors(Some(seed), next).take(3_000);
+                let data: Vec<u8> = states.map(|state| (state >> 24) as u8).collect();
+                M::arbitrary(&mut Input::new(&data)).items()
+            })
+            .sum();
+        assert!(items > 100, "{items} {:?}", M::SIGNAL);
+    });
 }

@@ -1,6 +1,6 @@
 //! The upstream requests of every signal under one trait.
 
-use super::arbitrary;
+use super::arbitrary::{self, Input};
 pub use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest as Logs;
 pub use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest as Metrics;
 pub use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest as Profiles;
@@ -9,6 +9,8 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otlp_embed::Signal;
 use prost::{DecodeError, Message};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Does something with `M` as each signal's request.
 macro_rules! each_signal {
@@ -34,9 +36,9 @@ macro_rules! each_signal {
 pub(crate) use each_signal;
 
 /// An upstream export request.
-pub trait Messages: Message + Default + Clone {
+pub trait Messages: Message + Default + Clone + Serialize + DeserializeOwned {
     const SIGNAL: Signal;
-    fn arbitrary(data: &[u8]) -> Self;
+    fn arbitrary(input: &mut Input<'_>) -> Self;
     /// Its items, each with what encloses it.
     fn flat(&self) -> Vec<Item>;
     /// Gives all that encloses items a name of its own.
@@ -86,8 +88,8 @@ macro_rules! messages {
         impl Messages for $name {
             const SIGNAL: Signal = Signal::$name;
 
-            fn arbitrary(data: &[u8]) -> Self {
-                arbitrary::$resources(data)
+            fn arbitrary(input: &mut Input<'_>) -> Self {
+                arbitrary::$resources(input)
             }
 
             fn flat(&self) -> Vec<Item> {
