@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(shared, 1_000, "no byte of the request is copied");
         let mut whole = Vec::new();
         egress.handle_sent(total - 1, |stream| whole.push(stream));
-        assert_eq!(whole, []);
+        assert!(whole.is_empty());
         egress.handle_sent(1, |stream| whole.push(stream));
         assert_eq!(whole, [1]);
     }
