@@ -1,4 +1,4 @@
-//! OTLP over gRPC on one HTTP/2 connection, without I/O.
+//! OTLP over gRPC, or OTLP/HTTP, on one HTTP/2 connection, without I/O.
 //!
 //! Owns the calls of a connection: their streams, their deadlines, and the judgement of how each one ended. Never
 //! touches a socket and never tries a call again; `h2` does the framing over an in-memory pipe, the pipe tells what the
@@ -8,24 +8,28 @@ mod budget;
 mod call;
 mod egress;
 mod frames;
+mod head;
 mod ingress;
 mod keepalive;
 mod link;
 mod payload;
 mod pipe;
+mod reply;
 mod verdict;
 
 use self::budget::Budget;
 use self::call::Call;
 use self::frames::{Head, Kind};
+use self::head::Heads;
 use self::ingress::GoAway;
 use self::keepalive::{Due, Pinger};
 pub(crate) use self::link::quiet;
 use self::link::{Link, reset};
 use self::payload::{Payload, Upload};
 use self::pipe::Pipe;
+use self::reply::Asked;
 use self::verdict::{describe_goaway, judge, unanswered};
-use super::grpc::{Heads, PREFIX_LEN};
+use super::grpc::{self, PREFIX_LEN};
 use super::{CallEnd, CallId, Connection, Event, Failure, Outgoing, sealed};
 use crate::config::Lane;
 use crate::time::Instant;
@@ -49,7 +53,7 @@ const BLANK_FRAMES_MAX: u32 = 32;
 /// Streams with news that are remembered one by one.
 const NEWS_MAX: usize = 256;
 
-/// One gRPC connection (gRPC, "gRPC over HTTP2").
+/// One connection of gRPC (gRPC, "gRPC over HTTP2") or of OTLP/HTTP over HTTP/2, as its lane asks.
 ///
 /// It is driven as [`Connection`] says. Calls are multiplexed; a call begins only while the peer has room for its stream,
 /// and until the peer has sent its SETTINGS that is room for one. The bytes of a request go to the socket as slices of
@@ -85,6 +89,7 @@ pub struct Http2 {
     lost: Option<Failure>,
     events: VecDeque<Event>,
     response_bytes_max: usize,
+    is_grpc: bool,
     is_quiet: bool,
 }
 
@@ -124,6 +129,7 @@ impl Connection for Http2 {
             lost: None,
             events: VecDeque::new(),
             response_bytes_max: lane.response_bytes_max,
+            is_grpc: lane.is_grpc,
             is_quiet: lane.isolate_tracing,
         };
         session.drive();
@@ -157,16 +163,8 @@ impl Connection for Http2 {
         if left.is_zero() {
             return Err(Failure::retryable("the deadline passed before the call began"));
         }
-        let message_len = outgoing.body.len();
-        // `h2` counts a payload in 31 bits.
-        let len = u32::try_from(message_len)
-            .ok()
-            .filter(|len| *len < i32::MAX as u32 - PREFIX_LEN as u32)
-            .ok_or_else(|| {
-                Failure::fatal(format!(
-                    "a request of {message_len} bytes exceeds what gRPC can frame"
-                ))
-            })?;
+        let prefix = self.prefix(outgoing)?;
+        let len = outgoing.body.len() + prefix.map_or(0, |prefix| prefix.len());
         let head = self.heads.of(outgoing, left).map_err(Failure::fatal)?;
         let link = self
             .link
@@ -184,17 +182,18 @@ impl Connection for Http2 {
             call,
             outgoing.deadline,
             outgoing.request.items(),
+            Asked {
+                protocol: outgoing.route.protocol,
+                is_grpc: self.is_grpc,
+            },
             response,
             sending,
         );
         self.pipe
             .wire()
             .egress
-            .add_upload(Upload::new(call.stream, outgoing.body, len));
-        if let Err(error) = call
-            .sending
-            .send_data(Payload::new(message_len + PREFIX_LEN), true)
-        {
+            .add_upload(Upload::new(call.stream, outgoing.body, prefix));
+        if let Err(error) = call.sending.send_data(Payload::new(len), true) {
             self.pipe.wire().egress.abandon(call.stream);
             return Err(Failure::retryable(error.to_string()));
         }
@@ -251,7 +250,7 @@ impl Connection for Http2 {
             })
         };
         if let Err(foreign) = fed {
-            return self.close_unspoken(foreign.failure());
+            return self.close_unspoken(foreign.failure(self.is_grpc));
         }
         self.drive();
         let (is_overfull, blank_frames) = {
@@ -306,7 +305,7 @@ impl Connection for Http2 {
             (wire.ingress.end(), wire.ingress.is_silent())
         };
         if let Err(foreign) = ended {
-            return self.close_unspoken(foreign.failure());
+            return self.close_unspoken(foreign.failure(self.is_grpc));
         }
         let words = if is_silent {
             format!("the connection was lost before the peer said anything: {reason}")
@@ -350,6 +349,23 @@ impl Connection for Http2 {
 }
 
 impl Http2 {
+    /// What stands in front of a message: the prefix of gRPC, or nothing.
+    fn prefix(&self, outgoing: &Outgoing<'_>) -> Result<Option<[u8; PREFIX_LEN]>, Failure> {
+        let len = outgoing.body.len();
+        // `h2` counts a payload in 31 bits.
+        let framed = u32::try_from(len)
+            .ok()
+            .filter(|len| *len < i32::MAX as u32 - PREFIX_LEN as u32)
+            .ok_or_else(|| {
+                Failure::fatal(format!(
+                    "a request of {len} bytes exceeds what HTTP/2 can frame here"
+                ))
+            })?;
+        Ok(self
+            .is_grpc
+            .then(|| grpc::prefix(framed, outgoing.route.compression)))
+    }
+
     /// Lets `h2` work until it has nothing more to do, and picks up what came of it.
     fn drive(&mut self) {
         loop {
@@ -473,7 +489,13 @@ impl Http2 {
         };
         let may_arrive = self.may_arrive(at);
         if let Some(call) = self.calls.remove(at) {
-            let end = judge(end, may_arrive, self.goaway.as_ref(), self.lost.as_ref());
+            let end = judge(
+                end,
+                self.is_grpc,
+                may_arrive,
+                self.goaway.as_ref(),
+                self.lost.as_ref(),
+            );
             self.release(call, end);
         }
         true

@@ -10,12 +10,20 @@
 //! [`poll_event`](Connection::poll_event) until both return `None`, then wait for bytes or
 //! [`poll_timeout`](Connection::poll_timeout).
 
+#[cfg(any(feature = "http", feature = "http2"))]
+mod decoding;
 #[cfg(feature = "http2")]
 mod grpc;
+#[cfg(feature = "http")]
+mod http1;
 #[cfg(feature = "http2")]
 mod http2;
 mod never;
+#[cfg(feature = "http")]
+mod otlp_http;
 mod session;
+#[cfg(any(feature = "http", feature = "http2"))]
+mod status;
 
 pub use crate::config::{Keepalive, Lane, Proxy, Route, Settings};
 #[cfg(feature = "http2")]

@@ -14,19 +14,47 @@ pub struct Session {
 }
 
 enum Inner {
+    #[cfg(feature = "http")]
+    Http1(Box<super::http1::Http1>),
     #[cfg(feature = "http2")]
     Http2(Box<super::http2::Http2>),
-    #[cfg(not(feature = "http2"))]
+    #[cfg(not(any(feature = "http", feature = "http2")))]
     Never(Box<super::Never>),
+}
+
+impl Inner {
+    /// gRPC is spoken on HTTP/2, OTLP/HTTP in plain text on HTTP/1.1.
+    #[cfg(any(feature = "http", feature = "http2"))]
+    fn open(lane: &Lane, now: Instant) -> Result<Self, String> {
+        #[cfg(feature = "http2")]
+        if lane.is_grpc {
+            return super::http2::Http2::open(lane, now).map(|inner| Self::Http2(Box::new(inner)));
+        }
+        #[cfg(feature = "http")]
+        if !lane.is_grpc {
+            return super::http1::Http1::open(lane, now).map(|inner| Self::Http1(Box::new(inner)));
+        }
+        let feature = if lane.is_grpc { "grpc" } else { "http" };
+        Err(alloc::format!(
+            "this build does not speak that protocol; enable the feature {feature}"
+        ))
+    }
+
+    #[cfg(not(any(feature = "http", feature = "http2")))]
+    fn open(lane: &Lane, now: Instant) -> Result<Self, String> {
+        super::Never::open(lane, now).map(|inner| Self::Never(Box::new(inner)))
+    }
 }
 
 /// Calls a method of the connection within.
 macro_rules! inner {
     ($session:expr, $inner:ident => $call:expr) => {
         match $session {
+            #[cfg(feature = "http")]
+            Inner::Http1($inner) => $call,
             #[cfg(feature = "http2")]
             Inner::Http2($inner) => $call,
-            #[cfg(not(feature = "http2"))]
+            #[cfg(not(any(feature = "http", feature = "http2")))]
             Inner::Never($inner) => $call,
         }
     };
@@ -36,11 +64,7 @@ impl sealed::Sealed for Session {}
 
 impl Connection for Session {
     fn open(lane: &Lane, now: Instant) -> Result<Self, String> {
-        #[cfg(feature = "http2")]
-        let inner = Inner::Http2(Box::new(super::http2::Http2::open(lane, now)?));
-        #[cfg(not(feature = "http2"))]
-        let inner = Inner::Never(Box::new(super::Never::open(lane, now)?));
-        Ok(Self { inner })
+        Inner::open(lane, now).map(|inner| Self { inner })
     }
 
     fn can_start(&self) -> bool {

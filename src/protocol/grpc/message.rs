@@ -1,28 +1,47 @@
-//! The message of an answer: its framing and what it says about a partial success.
+//! The message of an answer: its framing.
 
-use crate::pb::collector::ExportTraceServiceResponse;
+use crate::config::Compression;
+use crate::protocol::decoding::Decoding;
+use crate::protocol::status::TooLarge;
 use alloc::string::String;
 use alloc::vec::Vec;
-use prost::Message;
 
 /// Length of the head of a gRPC message: one byte of flags, four of length (gRPC, "Length-Prefixed-Message").
 pub(in crate::protocol) const PREFIX_LEN: usize = 5;
 
+/// What stands in front of a message of that length.
+pub(in crate::protocol) const fn prefix(message_len: u32, compression: Compression) -> [u8; PREFIX_LEN] {
+    let [a, b, c, d] = message_len.to_be_bytes();
+    let is_compressed = !matches!(compression, Compression::None);
+    [is_compressed as u8, a, b, c, d]
+}
+
 /// The one message of a unary answer, however it is cut.
-#[derive(Default)]
 pub(super) struct MessageReader {
     prefix: [u8; PREFIX_LEN],
     prefix_filled: usize,
+    /// How a message that is flagged as compressed is read; every other one is read as it is.
+    decoding: Decoding,
     body: Vec<u8>,
+    /// Bytes of the message so far, as they came.
+    taken: usize,
     /// Bytes that came, those after the message included.
     total: usize,
 }
 
-/// An answer is larger than the settings allow (OTLP specification, response size limit).
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::protocol) struct TooLarge;
-
 impl MessageReader {
+    /// Reads a message that may be compressed with what `grpc-encoding` names.
+    pub(super) fn new(coding: &[u8]) -> Self {
+        Self {
+            prefix: [0; PREFIX_LEN],
+            prefix_filled: 0,
+            decoding: Decoding::new(coding),
+            body: Vec::new(),
+            taken: 0,
+            total: 0,
+        }
+    }
+
     /// Takes bytes of the body. What comes after the first message is counted and dropped.
     pub(super) fn take(&mut self, bytes: &[u8], len_max: usize) -> Result<(), TooLarge> {
         self.total = self.total.saturating_add(bytes.len());
@@ -39,18 +58,28 @@ impl MessageReader {
         if len > len_max {
             return Err(TooLarge);
         }
-        let wanted = rest.len().min(len - self.body.len());
-        self.body.extend_from_slice(&rest[..wanted]);
-        Ok(())
+        let wanted = &rest[..rest.len().min(len - self.taken)];
+        self.taken += wanted.len();
+        if self.is_compressed() {
+            self.decoding.take(wanted, &mut self.body, len_max)
+        } else {
+            self.body.extend_from_slice(wanted);
+            Ok(())
+        }
     }
 
-    /// The message, when it is there in whole and not compressed.
-    pub(super) fn message(&self) -> Option<&[u8]> {
-        let is_whole = self.prefix_filled == PREFIX_LEN && self.body.len() == self.announced();
-        (is_whole && !self.is_compressed()).then_some(&*self.body)
+    /// The message, when it is there in whole, or in words why it cannot be read.
+    pub(super) fn finish(self) -> Result<Vec<u8>, String> {
+        if self.prefix_filled < PREFIX_LEN || self.taken < self.announced() {
+            return Err("its message is not there in whole".into());
+        }
+        if self.is_compressed() {
+            self.decoding.finish()?;
+        }
+        Ok(self.body)
     }
 
-    /// Whether the message is compressed, which was not asked for.
+    /// Whether the message is compressed.
     pub(super) fn is_compressed(&self) -> bool {
         self.prefix_filled > 0 && self.prefix[0] != 0
     }
@@ -61,58 +90,32 @@ impl MessageReader {
     }
 }
 
-/// Items refused and the collector's words. An answer that cannot be read refuses nothing: it was a success.
-pub(super) fn partial_success(message: &[u8]) -> (u64, String) {
-    let partial = ExportTraceServiceResponse::decode(message)
-        .ok()
-        .and_then(|response| response.partial_success)
-        .unwrap_or_default();
-    (
-        u64::try_from(partial.rejected_spans).unwrap_or(0),
-        partial.error_message,
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pb::collector::ExportTracePartialSuccess;
 
     #[test]
     fn a_message_survives_any_cut() {
         let bytes = [0, 0, 0, 0, 3, 1, 2, 3, 9];
         for size in 1..=bytes.len() {
-            let mut reader = MessageReader::default();
-            assert_eq!(reader.message(), None);
+            let mut reader = MessageReader::new(b"");
             for chunk in bytes.chunks(size) {
                 reader.take(chunk, 100).expect("within the limit");
             }
-            assert_eq!(reader.message(), Some(&[1, 2, 3][..]), "cut by {size}");
+            assert_eq!(reader.finish().as_deref(), Ok(&[1, 2, 3][..]), "cut by {size}");
+        }
+        for len in 0..8 {
+            let mut reader = MessageReader::new(b"");
+            reader.take(&bytes[..len], 100).expect("within the limit");
+            assert!(reader.finish().is_err(), "the first {len} bytes are no message");
         }
     }
 
     #[test]
     fn a_large_message_is_refused_when_announced_and_when_sent() {
-        let take = |bytes: &[u8]| MessageReader::default().take(bytes, 10);
+        let take = |bytes: &[u8]| MessageReader::new(b"").take(bytes, 10);
         assert_eq!(take(&[0, 0, 0, 0, 11]), Err(TooLarge), "spec 4");
         assert_eq!(take(&[0; 16]), Err(TooLarge), "spec 4");
         assert_eq!(take(&[0; 15]), Ok(()));
-    }
-
-    #[test]
-    fn a_partial_success_is_read_leniently() {
-        let encoded = ExportTraceServiceResponse {
-            partial_success: Some(ExportTracePartialSuccess {
-                rejected_spans: 3,
-                error_message: "too old".into(),
-            }),
-        }
-        .encode_to_vec();
-        assert_eq!(partial_success(&encoded), (3, "too old".into()), "spec 12");
-        assert_eq!(partial_success(&[0xff, 0xff]), (0, String::new()), "spec 53");
-        let negative = [
-            0x0a, 11, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1,
-        ];
-        assert_eq!(partial_success(&negative), (0, String::new()));
     }
 }

@@ -1,9 +1,11 @@
 //! One answer, from its head to its trailers.
 
-use super::message::{self, MessageReader, TooLarge};
-use super::status::{Status, bounded, code_of_http, describe_http};
+use super::message::MessageReader;
+use super::status::{Status, describe_http};
 use crate::code::Code;
 use crate::protocol::Answer;
+use crate::protocol::status::{TooLarge, bounded, code_of_http, partial_success};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use http::header::{CONTENT_TYPE, LOCATION};
@@ -18,7 +20,7 @@ pub(in crate::protocol) struct Reply {
     /// The status in the head, when it stands there: an answer without a body, or a peer that sends it early.
     early: Option<Status>,
     /// What the head says about an answer that is no gRPC.
-    foreign: Option<Foreign>,
+    foreign: Option<Box<Foreign>>,
     message: MessageReader,
     total: usize,
     len_max: usize,
@@ -43,14 +45,20 @@ impl Reply {
         Self {
             http: head.status(),
             early: Status::of(headers),
-            foreign: (!is_grpc).then(|| Foreign {
-                content_type: bounded(&String::from_utf8_lossy(content_type)),
-                location: headers
-                    .get(LOCATION)
-                    .map(|value| bounded(&String::from_utf8_lossy(value.as_bytes()))),
-                quote: alloc::vec::Vec::new(),
+            foreign: (!is_grpc).then(|| {
+                Box::new(Foreign {
+                    content_type: bounded(&String::from_utf8_lossy(content_type)),
+                    location: headers
+                        .get(LOCATION)
+                        .map(|value| bounded(&String::from_utf8_lossy(value.as_bytes()))),
+                    quote: alloc::vec::Vec::new(),
+                })
             }),
-            message: MessageReader::default(),
+            message: MessageReader::new(
+                headers
+                    .get("grpc-encoding")
+                    .map_or(&b""[..], |value| value.as_bytes()),
+            ),
             total: 0,
             len_max,
         }
@@ -85,8 +93,8 @@ impl Reply {
         let http_status = (self.http != StatusCode::OK).then_some(self.http.as_u16());
         let Some(status) = trailers.and_then(Status::of).or(self.early) else {
             return Answer {
-                code: code_of_http(self.http),
-                message: describe(self.http, self.foreign.as_ref(), self.message.is_compressed()),
+                code: code_of_http(self.http.as_u16()),
+                message: describe(self.http, self.foreign.as_deref()),
                 rejected: 0,
                 retry_after: None,
                 http_status,
@@ -105,8 +113,9 @@ impl Reply {
         };
         match status.code {
             Some(Code::OK) => {
-                let said = self.message.message().map(message::partial_success);
-                let (rejected, message) = said.unwrap_or_default();
+                let message = self.message.finish();
+                let (rejected, message) =
+                    message.map_or((0, String::new()), |message| partial_success(&message));
                 Answer {
                     rejected: rejected.min(items),
                     retry_after: None,
@@ -129,14 +138,9 @@ impl Reply {
 }
 
 /// An answer without a gRPC status, in words.
-fn describe(http: StatusCode, foreign: Option<&Foreign>, is_compressed: bool) -> String {
+fn describe(http: StatusCode, foreign: Option<&Foreign>) -> String {
     let Some(foreign) = foreign else {
-        let compressed = if is_compressed {
-            ", and its message is compressed, which was not asked for"
-        } else {
-            ""
-        };
-        return format!("the answer carries no grpc-status{compressed}");
+        return "the answer carries no grpc-status".into();
     };
     let mut words = format!("HTTP {} without a grpc-status", describe_http(http));
     if !foreign.content_type.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::code::Code;
 use crate::pb::rpc;
+use crate::protocol::status::{bounded, retry_info};
 use alloc::string::{String, ToString};
 use base64::Engine;
 use base64::alphabet;
@@ -10,9 +11,6 @@ use core::time::Duration;
 use h2::Reason;
 use http::{HeaderMap, StatusCode};
 use prost::Message;
-
-/// Characters of a peer's message that are kept.
-const MESSAGE_CHARS_MAX: usize = 2_048;
 
 /// Senders pad binary metadata or do not (gRPC, "Binary-Header").
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -46,23 +44,6 @@ impl Status {
     }
 }
 
-/// The peer's text, cut off where it is long.
-pub(super) fn bounded(text: &str) -> String {
-    text.chars().take(MESSAGE_CHARS_MAX).collect()
-}
-
-/// The code for an answer without a status (gRPC, "HTTP to gRPC Status Code Mapping").
-pub(super) fn code_of_http(status: StatusCode) -> Code {
-    match status.as_u16() {
-        400 => Code::INTERNAL,
-        401 => Code::UNAUTHENTICATED,
-        403 => Code::PERMISSION_DENIED,
-        404 => Code::UNIMPLEMENTED,
-        429 | 502 | 503 | 504 => Code::UNAVAILABLE,
-        _ => Code::UNKNOWN,
-    }
-}
-
 /// The code for a stream that the peer reset (gRPC, "HTTP2 Transport Mapping", errors).
 pub(in crate::protocol) fn code_of_reset(reason: Reason) -> Code {
     match reason {
@@ -93,27 +74,10 @@ fn decode_message(bytes: &[u8]) -> String {
     bounded(&percent_encoding::percent_decode(bytes).decode_utf8_lossy())
 }
 
-/// The wait that the first readable `RetryInfo` asks for. A negative or missing delay is no wait, yet it tells that the
-/// peer expects the request again.
+/// The wait that the details of a status ask for.
 fn retry_after(details: &[u8]) -> Option<Duration> {
     let decoded = LENIENT.decode(details.trim_ascii()).ok()?;
-    let status = rpc::Status::decode(&*decoded).ok()?;
-    status
-        .details
-        .iter()
-        .filter(|any| any.type_url.rsplit('/').next() == Some("google.rpc.RetryInfo"))
-        .find_map(|any| rpc::RetryInfo::decode(&*any.value).ok())
-        .map(|info| {
-            info.retry_delay
-                .map_or(Duration::ZERO, |delay| to_duration(&delay))
-        })
-}
-
-fn to_duration(delay: &rpc::Duration) -> Duration {
-    let nanos = i128::from(delay.seconds) * 1_000_000_000 + i128::from(delay.nanos);
-    let nanos = u128::try_from(nanos).unwrap_or(0);
-    let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
-    Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap_or(0))
+    retry_info(&rpc::Status::decode(&*decoded).ok()?)
 }
 
 /// What the peer's HTTP status says, for the error message.
@@ -127,6 +91,7 @@ pub(super) fn describe_http(status: StatusCode) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::status::MESSAGE_CHARS_MAX;
     use alloc::vec;
     use alloc::vec::Vec;
     use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -221,26 +186,6 @@ mod tests {
             b"\xff",
         ] {
             assert_eq!(parse_code(garbage), None, "{}", garbage.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn http_statuses_follow_the_table() {
-        for (http, code) in [
-            (400, Code::INTERNAL),
-            (401, Code::UNAUTHENTICATED),
-            (403, Code::PERMISSION_DENIED),
-            (404, Code::UNIMPLEMENTED),
-            (429, Code::UNAVAILABLE),
-            (502, Code::UNAVAILABLE),
-            (503, Code::UNAVAILABLE),
-            (504, Code::UNAVAILABLE),
-            (200, Code::UNKNOWN),
-            (302, Code::UNKNOWN),
-            (500, Code::UNKNOWN),
-        ] {
-            let status = StatusCode::from_u16(http).expect("a status");
-            assert_eq!(code_of_http(status), code, "spec 45: {http}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::link::context;
 use crate::protocol::Answer;
 use crate::protocol::CallId;
-use crate::protocol::grpc::Reply;
 use crate::protocol::http2::payload::Payload;
+use crate::protocol::http2::reply::{Asked, Reply};
 use crate::time::Instant;
 use core::future::Future;
 use core::pin::Pin;
@@ -21,6 +21,7 @@ pub(super) struct Call {
     pub is_sent: bool,
     /// Items in the request.
     items: u64,
+    asked: Asked,
     /// Keeps the stream open and resets it.
     pub sending: SendStream<Payload>,
     answer: Answering,
@@ -56,6 +57,7 @@ impl Call {
         id: CallId,
         deadline: Instant,
         items: u64,
+        asked: Asked,
         response: ResponseFuture,
         sending: SendStream<Payload>,
     ) -> Self {
@@ -65,6 +67,7 @@ impl Call {
             deadline,
             is_sent: false,
             items,
+            asked,
             sending,
             answer: Answering::Head(response),
         }
@@ -81,7 +84,7 @@ impl Call {
                         return Poll::Pending;
                     }
                     Poll::Ready(Ok(response)) => {
-                        let reply = Reply::new(&response, response_bytes_max);
+                        let reply = Reply::new(&response, self.asked, response_bytes_max);
                         Answering::Body(response.into_body(), reply)
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(ReadEnd::Broken(error)),

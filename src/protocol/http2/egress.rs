@@ -316,7 +316,7 @@ mod tests {
         let mut egress = opened();
         let body = Bytes::from(vec![7; 1_000]);
         let request = Request::from_segments(Signal::Traces, 1, vec![body.clone()]);
-        egress.add_upload(Upload::new(1, request.body(), 1_000));
+        egress.add_upload(Upload::new(1, request.body(), Some([0, 0, 0, 3, 0xe8])));
         for (len, flags) in [(505, 0), (500, 1)] {
             let mut frame = data_head(len, flags, 1);
             frame.resize(9 + len as usize, 0);
@@ -351,7 +351,7 @@ mod tests {
     fn an_abandoned_request_still_fills_its_frame() {
         let mut egress = opened();
         let request = Request::from_segments(Signal::Traces, 1, vec![Bytes::from(vec![7; 500])]);
-        egress.add_upload(Upload::new(1, request.body(), 500));
+        egress.add_upload(Upload::new(1, request.body(), Some([0, 0, 0, 1, 0xf4])));
         egress.abandon(1);
         let mut frame = data_head(505, 1, 1);
         frame.resize(9 + 505, 0);

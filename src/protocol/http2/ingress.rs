@@ -183,7 +183,7 @@ impl Ingress {
 
 impl NotHttp2 {
     /// In words. It may be mended by another attempt when a proxy answers in place of a peer that is away.
-    pub(super) fn failure(&self) -> Failure {
+    pub(super) fn failure(&self, is_grpc: bool) -> Failure {
         const WHAT: &str = "the peer at the endpoint does not speak HTTP/2";
         let line = self
             .0
@@ -198,9 +198,12 @@ impl NotHttp2 {
                 } else {
                     Failure::fatal
                 };
-                failure(format!(
-                    "{WHAT} (it answered HTTP/1.1: \"{line}\"); OTLP over gRPC is usually served on port 4317"
-                ))
+                let advice = if is_grpc {
+                    "; OTLP over gRPC is usually served on port 4317"
+                } else {
+                    ""
+                };
+                failure(format!("{WHAT} (it answered HTTP/1.1: \"{line}\"){advice}"))
             }
             [0x15 | 0x16, 3, ..] => Failure::fatal(format!("{WHAT} in plain text (it answered in TLS)")),
             _ => Failure::fatal(format!("{WHAT} (it began with \"{line}\")")),
@@ -306,7 +309,7 @@ mod tests {
         ] {
             for size in 1..=bytes.len() {
                 let (_, _, unread, result) = feed_cut(bytes, size);
-                let failure = result.expect_err(words).failure();
+                let failure = result.expect_err(words).failure(true);
                 let text = failure.message;
                 assert!(
                     text.contains(words) && text.contains("does not speak HTTP/2"),

@@ -54,15 +54,14 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// The gRPC message of `body`, whose length the caller has found to fit the prefix.
-    pub(super) fn new(stream: u32, body: &Body, message_len: u32) -> Self {
-        let [a, b, c, d] = message_len.to_be_bytes();
+    /// `body` behind the prefix of gRPC, or with none in front of it.
+    pub(super) fn new(stream: u32, body: &Body, prefix: Option<[u8; PREFIX_LEN]>) -> Self {
         Self {
             stream,
             is_abandoned: false,
             is_endless: false,
-            prefix: [0, a, b, c, d],
-            prefix_taken: 0,
+            prefix: prefix.unwrap_or_default(),
+            prefix_taken: if prefix.is_some() { 0 } else { PREFIX_LEN },
             current: Bytes::new(),
             body: body.clone(),
             next: 0,
@@ -108,7 +107,7 @@ mod tests {
             Bytes::from_static(b"defg"),
         ];
         let body = Body::new(segments.clone());
-        let mut upload = Upload::new(1, &body, 7);
+        let mut upload = Upload::new(1, &body, Some([0, 0, 0, 0, 7]));
         assert_eq!(upload.take_prefix(2), [0, 0]);
         assert_eq!(upload.take_prefix(100), [0, 0, 7]);
         assert!(upload.take_prefix(100).is_empty());

@@ -10,8 +10,14 @@ use h2::Reason;
 
 /// Judges a call by the end of its stream, never by that of the connection.
 ///
-/// `is_sent` tells whether the socket had taken the whole request or still may; `why` is what is known about the connection.
-pub(super) fn judge(end: ReadEnd, is_sent: bool, goaway: Option<&GoAway>, why: Option<&Failure>) -> CallEnd {
+/// `is_grpc` tells whether a reset stands for a status, `is_sent` whether the socket had taken the whole request or still may; `why` is what is known about the connection.
+pub(super) fn judge(
+    end: ReadEnd,
+    is_grpc: bool,
+    is_sent: bool,
+    goaway: Option<&GoAway>,
+    why: Option<&Failure>,
+) -> CallEnd {
     let error = match end {
         ReadEnd::Answered(answer) => return CallEnd::Answered(answer),
         ReadEnd::TooLarge => {
@@ -32,6 +38,14 @@ pub(super) fn judge(end: ReadEnd, is_sent: bool, goaway: Option<&GoAway>, why: O
             unanswered(is_sent, Failure::fatal(words))
         } else if reason == Reason::REFUSED_STREAM {
             CallEnd::Unprocessed(Failure::retryable("the peer refused the stream (REFUSED_STREAM)"))
+        } else if !is_grpc {
+            // HTTP has no status for it: there is no answer.
+            let words = format!("the peer reset the stream ({})", describe_reason(reason));
+            let failure = match reason {
+                Reason::INADEQUATE_SECURITY | Reason::HTTP_1_1_REQUIRED => Failure::fatal(words),
+                _ => Failure::retryable(words),
+            };
+            unanswered(is_sent, failure)
         } else {
             CallEnd::Answered(Answer {
                 code: code_of_reset(reason),
