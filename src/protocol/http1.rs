@@ -124,6 +124,13 @@ impl Connection for Http1 {
         if outgoing.deadline <= now {
             return Err(Failure::retryable("the deadline passed before the call began"));
         }
+        if matches!(&self.state, State::Idle(idle) if idle.keep.is_some_and(|at| at <= now)) {
+            // Nobody told that the time had come.
+            self.handle_timeout(now);
+            return Err(Failure::retryable(
+                "the connection was idle for as long as the peer keeps it",
+            ));
+        }
         let head = self.heads.of(outgoing).map_err(Failure::fatal)?;
         self.state = State::Busy(Box::new(Call {
             id: call,

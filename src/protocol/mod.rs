@@ -26,6 +26,10 @@ mod session;
 mod status;
 
 pub use crate::config::{Keepalive, Lane, Proxy, Route, Settings};
+#[cfg(feature = "http")]
+pub use http1::Http1;
+#[cfg(feature = "http2")]
+pub use http2::Http2;
 #[cfg(feature = "http2")]
 pub(crate) use http2::quiet;
 pub use never::Never;
