@@ -40,10 +40,14 @@ pub(super) fn failure(form: &Form, body: &[u8]) -> Said {
         return Said::default();
     }
     let status = match form {
-        Form::Protobuf => rpc::Status::decode(body).ok().map(|status| Said {
-            retry_after: retry_info(&status),
-            message: status.message,
-        }),
+        Form::Protobuf => rpc::Status::decode(body)
+            .ok()
+            // Text may look like a message of nothing but unknown fields.
+            .filter(|status| *status != rpc::Status::default())
+            .map(|status| Said {
+                retry_after: retry_info(&status),
+                message: status.message,
+            }),
         #[cfg(feature = "json")]
         Form::Json => super::json::status(body),
         #[cfg(not(feature = "json"))]
