@@ -269,3 +269,38 @@ fn an_answer_larger_than_the_limit_is_final() {
     wire.input(&answer("500 Oh", "content-type: text/plain\r\n", &[b'x'; 100]));
     assert_eq!(wire.answer(call).code, Code::UNKNOWN, "spec 3: within the limit");
 }
+
+#[test]
+fn a_compressed_answer_is_read_within_the_limit() {
+    use otlp_embed::coding::compress;
+    use otlp_embed::{Compression, Request, Signal};
+    let compressed = |compression: Compression, bytes: &[u8]| -> Vec<u8> {
+        let plain = Request::from_segments(Signal::Traces, 1, vec![bytes.to_vec().into()]);
+        compress(compression, plain.body()).segments().concat()
+    };
+    let mut wire = Wire::new();
+    wire.call(10);
+    let (head, _) = wire.take_request();
+    assert!(head.contains("\r\naccept-encoding: gzip,zstd"), "{head}");
+    for (compression, name) in [(Compression::Gzip, "gzip"), (Compression::Zstd, "ZSTD")] {
+        let partial = compressed(compression, &[0x0a, 7, 8, 3, 0x12, 3, b'o', b'l', b'd']);
+        let fields = format!("{PROTOBUF}content-encoding: {name}\r\n");
+        let said = read(&answer("200 OK", &fields, &partial));
+        assert_eq!((said.rejected, &*said.message), (3, "old"), "spec 12, spec 29");
+        let half = read(&answer("200 OK", &fields, &partial[..partial.len() / 2]));
+        assert_eq!((half.code, half.rejected), (Code::OK, 0), "spec 53");
+        let bomb = compressed(compression, &vec![0; 5 << 20]);
+        assert!(bomb.len() < 1 << 20);
+        let mut wire = Wire::new();
+        let call = wire.call(10);
+        wire.input(&answer("200 OK", &fields, &bomb));
+        let CallEnd::Unanswered(failure) = wire.end(call) else {
+            panic!("spec 4, spec 52: {:?}", wire.end(call));
+        };
+        assert!(
+            !failure.is_retryable && failure.message.contains("limit"),
+            "spec 4: {failure:?}"
+        );
+        assert_eq!(wire.closed.len(), 1);
+    }
+}

@@ -1,70 +1,55 @@
 //! The content coding of an answer: how its bytes become the message.
 
-use super::status::TooLarge;
-use crate::config::Compression;
-use alloc::format;
-use alloc::string::String;
+use crate::coding::{DecodeError, Decoder};
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// What answers may be compressed with; `None` when nothing that is built in decompresses.
-pub(super) const ACCEPT_ENCODING: Option<&str> = None;
+pub(super) const ACCEPT_ENCODING: Option<&str> = if cfg!(any(feature = "gzip", feature = "zstd")) {
+    Some(crate::coding::ACCEPT_ENCODING)
+} else {
+    None
+};
 
-/// What a compression is called in a header; `None` for none.
-pub(super) const fn coding_of(compression: Compression) -> Option<&'static str> {
-    match compression {
-        Compression::None => None,
-        Compression::Gzip => Some("gzip"),
-        Compression::Zstd => Some("zstd"),
-    }
+/// Bytes of the name of a coding that are kept.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The coding that a peer names; no name is none.
+#[derive(Default)]
+pub(super) struct Coding(Vec<u8>);
+
+/// Why a body cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The message is larger than allowed.
+    TooLarge,
+    /// It is not what it says it is; in words.
+    Odd(String),
 }
 
-/// The reading of one body in one coding.
-pub(super) enum Decoding {
-    /// The bytes are the message.
-    Identity,
-    /// The message cannot be read, for the reason in words: its bytes are counted and dropped.
-    Unreadable(String, usize),
-}
-
-impl Decoding {
-    /// Begins with the coding that the peer names; an empty name is none.
-    pub(super) fn new(coding: &[u8]) -> Self {
-        let coding = coding.trim_ascii();
-        if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
-            return Self::Identity;
+impl Coding {
+    pub(super) fn new(name: &[u8]) -> Self {
+        let name = name.trim_ascii();
+        if name.eq_ignore_ascii_case(b"identity") {
+            return Self::default();
         }
-        let shown = coding[..coding.len().min(64)].escape_ascii();
-        Self::Unreadable(
-            format!("it is encoded as \"{shown}\", which was not asked for"),
-            0,
-        )
+        Self(name[..name.len().min(NAME_BYTES_MAX)].to_vec())
     }
 
-    /// Takes bytes of the body and appends what they say to `out`, which gets at most `len_max` bytes long.
-    ///
-    /// # Errors
-    ///
-    /// When the message, or what is sent for it, is larger than that. A body that cannot be decoded is no error here:
-    /// [`finish`](Self::finish) tells.
-    pub(super) fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>, len_max: usize) -> Result<(), TooLarge> {
-        match self {
-            Self::Identity if bytes.len() > len_max.saturating_sub(out.len()) => Err(TooLarge),
-            Self::Identity => {
-                out.extend_from_slice(bytes);
-                Ok(())
-            }
-            Self::Unreadable(_, total) => {
-                *total = total.saturating_add(bytes.len());
-                if *total > len_max { Err(TooLarge) } else { Ok(()) }
-            }
+    /// Reads a whole body. It is not decompressed before it is there, so that one decompressor is at work at a time,
+    /// however many answers come in.
+    pub(super) fn read(&self, body: Vec<u8>, len_max: usize) -> Result<Vec<u8>, Unreadable> {
+        if self.0.is_empty() {
+            return Ok(body);
         }
-    }
-
-    /// The body is over: why it cannot be read, if so.
-    pub(super) fn finish(self) -> Result<(), String> {
-        match self {
-            Self::Identity => Ok(()),
-            Self::Unreadable(why, _) => Err(why),
-        }
+        let decoded = Decoder::new(&String::from_utf8_lossy(&self.0)).and_then(|mut decoder| {
+            let mut message = Vec::new();
+            decoder.decode(&body, &mut message, len_max)?;
+            decoder.finish().map(|()| message)
+        });
+        decoded.map_err(|error| match error {
+            DecodeError::TooLarge => Unreadable::TooLarge,
+            other => Unreadable::Odd(other.to_string()),
+        })
     }
 }

@@ -10,10 +10,11 @@ mod head;
 mod reader;
 mod upload;
 
-use self::call::{Answering, Call, Reading};
+use self::call::{Answering, Call, Reading, too_large};
 use self::head::Heads;
 use self::reader::{BadHead, HeadReader, describe_foreign};
 use self::upload::Upload;
+use super::status::TooLarge;
 use super::{CallEnd, CallId, Connection, Event, Failure, Outgoing, sealed};
 use crate::config::Lane;
 use crate::endpoint::GRPC_PORT;
@@ -290,7 +291,9 @@ impl Http1 {
         let State::Busy(call) = &self.state else { return };
         let is_whole = call.upload.is_whole();
         let (last, idle_seconds) = (call.last, call.idle_seconds);
-        self.answer();
+        if let Err(why) = self.answer() {
+            return self.close(&why);
+        }
         if let Some(why) = last {
             return self.close(why);
         }
@@ -310,20 +313,35 @@ impl Http1 {
 
     /// The status stands, the rest of the answer is lost, and the connection with it.
     fn finish_cut(&mut self, why: &str) {
-        self.answer();
+        // It is over in any case.
+        let _ = self.answer();
         self.close(why);
     }
 
     /// Ends the call with its answer.
-    fn answer(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// In words, when the answer cannot be read after all; the call has its end.
+    fn answer(&mut self) -> Result<(), String> {
+        let may_arrive = self.may_arrive();
         let State::Busy(call) = core::mem::replace(&mut self.state, State::Idle(Idle::default())) else {
-            return;
+            return Ok(());
         };
-        if let Answering::Body(reply, _) = call.answer {
-            self.is_answered = true;
-            let end = CallEnd::Answered(reply.finish(call.items));
-            self.events.push_back(Event::Ended(call.id, end));
-        }
+        let Answering::Body(reply, _) = call.answer else {
+            return Ok(());
+        };
+        self.is_answered = true;
+        let too_large = too_large(&reply);
+        let (end, result) = match reply.finish(call.items) {
+            Ok(answer) => (CallEnd::Answered(answer), Ok(())),
+            Err(TooLarge) => {
+                let words = too_large.message.clone();
+                (unanswered(may_arrive, too_large), Err(words))
+            }
+        };
+        self.events.push_back(Event::Ended(call.id, end));
+        result
     }
 
     fn end(&mut self, end: CallEnd) {

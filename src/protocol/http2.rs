@@ -18,7 +18,7 @@ mod reply;
 mod verdict;
 
 use self::budget::Budget;
-use self::call::Call;
+use self::call::{Call, ReadEnd};
 use self::frames::{Head, Kind};
 use self::head::Heads;
 use self::ingress::GoAway;
@@ -49,6 +49,9 @@ const ROUND_BYTES: usize = 16 << 10;
 
 /// Blank DATA frames after which the connection is given up in order. `h2` gives it up in disorder after a hundred.
 const BLANK_FRAMES_MAX: u32 = 32;
+
+/// Bytes of unfinished answers that are held, all calls together; a single answer may always be as long as it is allowed.
+const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// Streams with news that are remembered one by one.
 const NEWS_MAX: usize = 256;
@@ -89,6 +92,8 @@ pub struct Http2 {
     lost: Option<Failure>,
     events: VecDeque<Event>,
     response_bytes_max: usize,
+    /// Bytes of answers that are held until they are there in whole.
+    held: usize,
     is_grpc: bool,
     is_quiet: bool,
 }
@@ -129,6 +134,7 @@ impl Connection for Http2 {
             lost: None,
             events: VecDeque::new(),
             response_bytes_max: lane.response_bytes_max,
+            held: 0,
             is_grpc: lane.is_grpc,
             is_quiet: lane.isolate_tracing,
         };
@@ -480,15 +486,20 @@ impl Http2 {
 
     /// Reads on in one answer; whether the call is over.
     fn read_answer(&mut self, at: usize) -> bool {
-        let Some(Poll::Ready(end)) = self
-            .calls
-            .get_mut(at)
-            .map(|call| call.poll(self.response_bytes_max))
-        else {
+        let Some(call) = self.calls.get_mut(at) else {
             return false;
         };
+        let held = call.held();
+        let read = call.poll(self.response_bytes_max);
+        self.held = self.held - held + call.held();
+        let end = match read {
+            Poll::Ready(end) => end,
+            // Each answer may be large, and not all of them at once.
+            Poll::Pending if self.held > self.response_bytes_max.max(HELD_BYTES_MAX) => ReadEnd::TooLarge,
+            Poll::Pending => return false,
+        };
         let may_arrive = self.may_arrive(at);
-        if let Some(call) = self.calls.remove(at) {
+        if let Some(call) = self.remove(at) {
             let end = judge(
                 end,
                 self.is_grpc,
@@ -499,6 +510,13 @@ impl Http2 {
             self.release(call, end);
         }
         true
+    }
+
+    /// Takes a call out, with what is held of its answer.
+    fn remove(&mut self, at: usize) -> Option<Call> {
+        let call = self.calls.remove(at)?;
+        self.held -= call.held();
+        Some(call)
     }
 
     /// Ends a call. Dropping its stream resets it, unless both sides are done with it.
@@ -530,7 +548,7 @@ impl Http2 {
 
     /// Resets the stream of a call that nobody waits for any more.
     fn forget(&mut self, at: usize) -> Option<Call> {
-        let mut call = self.calls.remove(at)?;
+        let mut call = self.remove(at)?;
         self.budget.refill_call();
         self.pipe.wire().egress.revoke(call.stream);
         reset(&mut call.sending);
@@ -577,7 +595,7 @@ impl Http2 {
         self.state = State::Closed;
         while !self.calls.is_empty() {
             let end = end(self.may_arrive(0));
-            if let Some(call) = self.calls.pop_front() {
+            if let Some(call) = self.remove(0) {
                 self.release(call, end);
             }
         }

@@ -211,6 +211,7 @@ impl Wire {
                     self.draining.push(why);
                 }
                 Event::Closed(why) => self.closed.push(why),
+                Event::TooManyPings => panic!("HTTP/1.1 has no pings"),
             }
         }
     }

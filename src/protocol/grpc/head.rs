@@ -25,7 +25,7 @@ pub(in crate::protocol) fn common(user_agent: &str, route: &Route) -> Result<Hea
     let user_agent = HeaderValue::try_from(user_agent)
         .map_err(|_| format!("the user agent {user_agent:?} cannot be sent: it is not printable ASCII"))?;
     headers.insert(USER_AGENT, user_agent);
-    if let Some(coding) = crate::protocol::decoding::coding_of(route.compression) {
+    if let Some(coding) = route.compression.content_coding() {
         headers.insert(GRPC_ENCODING, HeaderValue::from_static(coding));
     }
     if let Some(codings) = ACCEPT_ENCODING {

@@ -1,9 +1,8 @@
 //! The message of an answer: its framing.
 
 use crate::config::Compression;
-use crate::protocol::decoding::Decoding;
+use crate::protocol::decoding::{Coding, Unreadable};
 use crate::protocol::status::TooLarge;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Length of the head of a gRPC message: one byte of flags, four of length (gRPC, "Length-Prefixed-Message").
@@ -21,10 +20,9 @@ pub(super) struct MessageReader {
     prefix: [u8; PREFIX_LEN],
     prefix_filled: usize,
     /// How a message that is flagged as compressed is read; every other one is read as it is.
-    decoding: Decoding,
+    coding: Coding,
+    /// The message so far, as it came.
     body: Vec<u8>,
-    /// Bytes of the message so far, as they came.
-    taken: usize,
     /// Bytes that came, those after the message included.
     total: usize,
 }
@@ -35,9 +33,8 @@ impl MessageReader {
         Self {
             prefix: [0; PREFIX_LEN],
             prefix_filled: 0,
-            decoding: Decoding::new(coding),
+            coding: Coding::new(coding),
             body: Vec::new(),
-            taken: 0,
             total: 0,
         }
     }
@@ -58,29 +55,29 @@ impl MessageReader {
         if len > len_max {
             return Err(TooLarge);
         }
-        let wanted = &rest[..rest.len().min(len - self.taken)];
-        self.taken += wanted.len();
-        if self.is_compressed() {
-            self.decoding.take(wanted, &mut self.body, len_max)
-        } else {
-            self.body.extend_from_slice(wanted);
-            Ok(())
-        }
+        let wanted = rest.len().min(len - self.body.len());
+        self.body.extend_from_slice(&rest[..wanted]);
+        Ok(())
     }
 
-    /// The message, when it is there in whole, or in words why it cannot be read.
-    pub(super) fn finish(self) -> Result<Vec<u8>, String> {
-        if self.prefix_filled < PREFIX_LEN || self.taken < self.announced() {
-            return Err("its message is not there in whole".into());
+    /// Bytes that are held.
+    pub(super) fn held(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The message of at most `len_max` bytes, when it is there in whole.
+    pub(super) fn finish(self, len_max: usize) -> Result<Vec<u8>, Unreadable> {
+        if self.prefix_filled < PREFIX_LEN || self.body.len() < self.announced() {
+            return Err(Unreadable::Odd("its message is not there in whole".into()));
         }
-        if self.is_compressed() {
-            self.decoding.finish()?;
+        if !self.is_compressed() {
+            return Ok(self.body);
         }
-        Ok(self.body)
+        self.coding.read(self.body, len_max)
     }
 
     /// Whether the message is compressed.
-    pub(super) fn is_compressed(&self) -> bool {
+    fn is_compressed(&self) -> bool {
         self.prefix_filled > 0 && self.prefix[0] != 0
     }
 
@@ -102,12 +99,15 @@ mod tests {
             for chunk in bytes.chunks(size) {
                 reader.take(chunk, 100).expect("within the limit");
             }
-            assert_eq!(reader.finish().as_deref(), Ok(&[1, 2, 3][..]), "cut by {size}");
+            assert_eq!(reader.finish(100).as_deref(), Ok(&[1, 2, 3][..]), "cut by {size}");
         }
         for len in 0..8 {
             let mut reader = MessageReader::new(b"");
             reader.take(&bytes[..len], 100).expect("within the limit");
-            assert!(reader.finish().is_err(), "the first {len} bytes are no message");
+            assert!(
+                reader.finish(100).is_err(),
+                "the first {len} bytes are no message"
+            );
         }
     }
 

@@ -4,6 +4,7 @@ use super::message::MessageReader;
 use super::status::{Status, describe_http};
 use crate::code::Code;
 use crate::protocol::Answer;
+use crate::protocol::decoding::Unreadable;
 use crate::protocol::status::{TooLarge, bounded, code_of_http, partial_success};
 use alloc::boxed::Box;
 use alloc::format;
@@ -88,52 +89,57 @@ impl Reply {
         self.early.is_some()
     }
 
+    /// Bytes of the body that are held.
+    pub(in crate::protocol) fn held(&self) -> usize {
+        self.message.held()
+    }
+
     /// The answer, now that nothing more comes. `items` is the most that can have been refused.
-    pub(in crate::protocol) fn finish(self, trailers: Option<&HeaderMap>, items: u64) -> Answer {
+    ///
+    /// # Errors
+    ///
+    /// When the message is larger than allowed, decompressed.
+    pub(in crate::protocol) fn finish(
+        self,
+        trailers: Option<&HeaderMap>,
+        items: u64,
+    ) -> Result<Answer, TooLarge> {
         let http_status = (self.http != StatusCode::OK).then_some(self.http.as_u16());
-        let Some(status) = trailers.and_then(Status::of).or(self.early) else {
-            return Answer {
-                code: code_of_http(self.http.as_u16()),
-                message: describe(self.http, self.foreign.as_deref()),
-                rejected: 0,
-                retry_after: None,
-                http_status,
-                is_http: false,
-                location: None,
-            };
-        };
-        let answer = |code, message| Answer {
+        let answer = |code, message, retry_after| Answer {
             code,
             message,
             rejected: 0,
-            retry_after: status.retry_after,
+            retry_after,
             http_status,
             is_http: false,
             location: None,
         };
-        match status.code {
+        let Some(status) = trailers.and_then(Status::of).or(self.early) else {
+            let code = code_of_http(self.http.as_u16());
+            return Ok(answer(code, describe(self.http, self.foreign.as_deref()), None));
+        };
+        Ok(match status.code {
             Some(Code::OK) => {
-                let message = self.message.finish();
-                let (rejected, message) =
-                    message.map_or((0, String::new()), |message| partial_success(&message));
+                let (rejected, message) = match self.message.finish(self.len_max) {
+                    Ok(message) => partial_success(&message),
+                    Err(Unreadable::TooLarge) => return Err(TooLarge),
+                    Err(Unreadable::Odd(_)) => (0, String::new()),
+                };
                 Answer {
                     rejected: rejected.min(items),
-                    retry_after: None,
-                    ..answer(Code::OK, bounded(&message))
+                    ..answer(Code::OK, bounded(&message), None)
                 }
             }
-            Some(code) => answer(code, status.message),
+            Some(code) => answer(code, status.message, status.retry_after),
             None => {
                 let separator = if status.message.is_empty() { "" } else { "; " };
-                answer(
-                    Code::UNKNOWN,
-                    format!(
-                        "the answer's grpc-status is no number{separator}{}",
-                        status.message
-                    ),
-                )
+                let text = format!(
+                    "the answer's grpc-status is no number{separator}{}",
+                    status.message
+                );
+                answer(Code::UNKNOWN, text, status.retry_after)
             }
-        }
+        })
     }
 }
 
@@ -194,7 +200,7 @@ mod tests {
         ] {
             let mut reply = reply(200, &[GRPC]);
             reply.take(body).expect("small");
-            let answer = reply.finish(Some(&ok), 5);
+            let answer = reply.finish(Some(&ok), 5).expect("small");
             assert_eq!((answer.code, answer.rejected), (Code::OK, 0), "spec 53: {body:?}");
             assert_eq!(answer.message, "", "spec 53: {body:?}");
         }
@@ -206,7 +212,9 @@ mod tests {
         reply
             .take(&[0, 0, 0, 0, 7, 0x0a, 5, 8, 100, 0x12, 1, b'x'])
             .expect("small");
-        let answer = reply.finish(Some(&trailers(&[("grpc-status", "0")])), 5);
+        let answer = reply
+            .finish(Some(&trailers(&[("grpc-status", "0")])), 5)
+            .expect("small");
         assert_eq!((answer.rejected, &*answer.message), (5, "x"), "spec 12");
     }
 
@@ -214,7 +222,7 @@ mod tests {
     fn an_answer_without_status_is_judged_by_http() {
         let mut html = reply(404, &[("content-type", "text/html")]);
         html.take(b"<h1>Not\nhere</h1>").expect("small");
-        let answer = html.finish(None, 1);
+        let answer = html.finish(None, 1).expect("small");
         assert_eq!(answer.code, Code::UNIMPLEMENTED, "spec 45");
         assert_eq!(answer.http_status, Some(404));
         assert!(
@@ -223,11 +231,13 @@ mod tests {
             answer.message
         );
 
-        let redirect = reply(302, &[("location", "https://other/")]).finish(None, 1);
+        let redirect = reply(302, &[("location", "https://other/")])
+            .finish(None, 1)
+            .expect("small");
         assert_eq!(redirect.code, Code::UNKNOWN, "spec 45");
         assert!(redirect.message.contains("https://other/"), "spec 53");
 
-        let bare = reply(200, &[GRPC]).finish(None, 1);
+        let bare = reply(200, &[GRPC]).finish(None, 1).expect("small");
         assert_eq!((bare.code, bare.http_status), (Code::UNKNOWN, None), "spec 45");
     }
 
@@ -235,7 +245,7 @@ mod tests {
     fn trailers_win_over_the_head() {
         let early = reply(200, &[GRPC, ("grpc-status", "14"), ("grpc-message", "a%20b")]);
         assert!(early.has_status());
-        let answer = early.finish(None, 1);
+        let answer = early.finish(None, 1).expect("small");
         assert_eq!(
             (answer.code, &*answer.message),
             (Code::UNAVAILABLE, "a b"),
@@ -243,7 +253,9 @@ mod tests {
         );
 
         let late = reply(200, &[GRPC, ("grpc-status", "14")]);
-        let answer = late.finish(Some(&trailers(&[("grpc-status", "x"), ("grpc-message", "m")])), 1);
+        let answer = late
+            .finish(Some(&trailers(&[("grpc-status", "x"), ("grpc-message", "m")])), 1)
+            .expect("small");
         assert_eq!(answer.code, Code::UNKNOWN);
         assert!(answer.message.ends_with("; m"), "{}", answer.message);
     }
@@ -257,7 +269,9 @@ mod tests {
                 "Gi4KKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SAgoA",
             ),
         ];
-        let answer = reply(200, &[GRPC]).finish(Some(&trailers(&fields)), 1);
+        let answer = reply(200, &[GRPC])
+            .finish(Some(&trailers(&fields)), 1)
+            .expect("small");
         assert_eq!(answer.retry_after, Some(Duration::ZERO), "spec 16");
         let limits: Vec<_> = [999, 1].iter().map(|len| alloc::vec![0; *len]).collect();
         let mut page = reply(500, &[]);

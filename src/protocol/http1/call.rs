@@ -120,17 +120,11 @@ impl Call {
 }
 
 fn read_body(reply: &mut Reply, body: &mut BodyReader, input: &mut &[u8], len_max: usize) -> Reading {
-    let too_large = |reply: &Reply| {
-        Reading::Unreadable(Failure::fatal(format!(
-            "the answer (HTTP {}) is larger than the response size limit",
-            reply.status()
-        )))
-    };
     loop {
         let (data, is_done) = match body {
             BodyReader::Length(left) => {
                 if *left > len_max as u64 {
-                    return too_large(reply);
+                    return Reading::Unreadable(too_large(reply));
                 }
                 let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= count as u64;
@@ -145,7 +139,7 @@ fn read_body(reply: &mut Reply, body: &mut BodyReader, input: &mut &[u8], len_ma
             },
         };
         if reply.take(data).is_err() {
-            return too_large(reply);
+            return Reading::Unreadable(too_large(reply));
         }
         if is_done {
             return Reading::Done;
@@ -154,6 +148,15 @@ fn read_body(reply: &mut Reply, body: &mut BodyReader, input: &mut &[u8], len_ma
             return Reading::More;
         }
     }
+}
+
+/// The end of a call whose answer is larger than allowed: final, whatever its status (OTLP specification, response size
+/// limit).
+pub(super) fn too_large(reply: &Reply) -> Failure {
+    Failure::fatal(format!(
+        "the answer (HTTP {}) is larger than the response size limit",
+        reply.status()
+    ))
 }
 
 fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {

@@ -5,6 +5,7 @@ use crate::protocol::Answer;
 use crate::protocol::CallId;
 use crate::protocol::http2::payload::Payload;
 use crate::protocol::http2::reply::{Asked, Reply};
+use crate::protocol::status::TooLarge;
 use crate::time::Instant;
 use core::future::Future;
 use core::pin::Pin;
@@ -73,6 +74,14 @@ impl Call {
         }
     }
 
+    /// Bytes of the answer that are held.
+    pub(super) fn held(&self) -> usize {
+        match &self.answer {
+            Answering::Body(_, reply) => reply.held(),
+            Answering::Head(_) | Answering::Read => 0,
+        }
+    }
+
     /// Reads what came of the answer, at most `response_bytes_max` bytes of it.
     pub(super) fn poll(&mut self, response_bytes_max: usize) -> Poll<ReadEnd> {
         let mut state = core::mem::replace(&mut self.answer, Answering::Read);
@@ -95,10 +104,10 @@ impl Call {
                         return Poll::Pending;
                     }
                     Poll::Ready(BodyEnd::Trailers(trailers)) => {
-                        return Poll::Ready(ReadEnd::Answered(reply.finish(trailers.as_ref(), self.items)));
+                        return Poll::Ready(ReadEnd::of(reply.finish(trailers.as_ref(), self.items)));
                     }
                     Poll::Ready(BodyEnd::Broken(_)) if reply.has_status() => {
-                        return Poll::Ready(ReadEnd::Answered(reply.finish(None, self.items)));
+                        return Poll::Ready(ReadEnd::of(reply.finish(None, self.items)));
                     }
                     Poll::Ready(BodyEnd::Broken(error)) => return Poll::Ready(ReadEnd::Broken(error)),
                     Poll::Ready(BodyEnd::TooLarge) => return Poll::Ready(ReadEnd::TooLarge),
@@ -106,6 +115,12 @@ impl Call {
                 Answering::Read => return Poll::Pending,
             }
         }
+    }
+}
+
+impl ReadEnd {
+    fn of(answer: Result<Answer, TooLarge>) -> Self {
+        answer.map_or(Self::TooLarge, Self::Answered)
     }
 }
 

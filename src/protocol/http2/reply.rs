@@ -64,8 +64,21 @@ impl Reply {
         }
     }
 
+    /// Bytes of the body that are held.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Grpc(reply) => reply.held(),
+            #[cfg(feature = "http")]
+            Self::Http(reply) => reply.held(),
+        }
+    }
+
     /// The answer, now that nothing more comes. `items` is the most that can have been refused.
-    pub(super) fn finish(self, trailers: Option<&HeaderMap>, items: u64) -> Answer {
+    ///
+    /// # Errors
+    ///
+    /// When the answer is larger than allowed, decompressed.
+    pub(super) fn finish(self, trailers: Option<&HeaderMap>, items: u64) -> Result<Answer, TooLarge> {
         match self {
             Self::Grpc(reply) => reply.finish(trailers, items),
             #[cfg(feature = "http")]

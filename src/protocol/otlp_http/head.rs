@@ -2,7 +2,7 @@
 
 use crate::config::{Lane, Protocol, Route};
 use crate::protocol::Outgoing;
-use crate::protocol::decoding::{ACCEPT_ENCODING, coding_of};
+use crate::protocol::decoding::ACCEPT_ENCODING;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -73,7 +73,7 @@ pub(in crate::protocol) fn common<'a>(
         Protocol::HttpProtobuf | Protocol::Grpc => "application/x-protobuf",
     };
     fields.push(plain("content-type", content_type));
-    if let Some(coding) = coding_of(route.compression) {
+    if let Some(coding) = route.compression.content_coding() {
         fields.push(plain("content-encoding", coding));
     }
     if let Some(codings) = ACCEPT_ENCODING {

@@ -5,14 +5,11 @@ use crate::code::Code;
 use crate::config::Protocol;
 use crate::policy::retry_after;
 use crate::protocol::Answer;
-use crate::protocol::decoding::Decoding;
+use crate::protocol::decoding::{Coding, Unreadable};
 use crate::protocol::status::{TooLarge, code_of_http};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-
-/// Bytes of a body in neither form of OTLP that are kept.
-const FOREIGN_BYTES_MAX: usize = 1_024;
 
 /// Characters of a `Location` that are kept.
 const LOCATION_CHARS_MAX: usize = 1_024;
@@ -22,12 +19,12 @@ pub(in crate::protocol) struct Reply {
     status: u16,
     reason: String,
     form: Form,
-    decoding: Decoding,
+    coding: Coding,
     retry_after: Option<Duration>,
     location: Option<String>,
     body: Vec<u8>,
-    /// Bytes of a foreign body that were not kept.
-    dropped: usize,
+    /// Bytes that came.
+    total: usize,
     len_max: usize,
 }
 
@@ -71,12 +68,12 @@ impl Reply {
             status,
             reason: words::printable(reason.trim(), words::QUOTE_CHARS_MAX),
             form: Form::of(content_type, protocol),
-            decoding: Decoding::new(coding),
+            coding: Coding::new(coding),
             retry_after: wait.and_then(|wait| retry_after(wait, date)),
             location: location
                 .map(|location| words::printable(&String::from_utf8_lossy(location), LOCATION_CHARS_MAX)),
             body: Vec::new(),
-            dropped: 0,
+            total: 0,
             len_max,
         }
     }
@@ -85,16 +82,20 @@ impl Reply {
     ///
     /// # Errors
     ///
-    /// When the answer is larger than allowed, decompressed or not.
+    /// When the answer is larger than allowed.
     pub(in crate::protocol) fn take(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
-        let room = self.len_max - self.dropped;
-        self.decoding.take(bytes, &mut self.body, room)?;
-        if matches!(self.form, Form::Foreign(_)) && self.body.len() > FOREIGN_BYTES_MAX {
-            // What is dropped leaves as much less room.
-            self.dropped += self.body.len() - FOREIGN_BYTES_MAX;
-            self.body.truncate(FOREIGN_BYTES_MAX);
+        self.total = self.total.saturating_add(bytes.len());
+        if self.total > self.len_max {
+            return Err(TooLarge);
         }
+        self.body.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Bytes of the body that are held.
+    #[cfg(feature = "http2")]
+    pub(in crate::protocol) fn held(&self) -> usize {
+        self.body.len()
     }
 
     /// The HTTP status.
@@ -104,9 +105,17 @@ impl Reply {
 
     /// The answer, now that nothing more of it comes or can be read: the status stands whatever became of the body.
     /// `items` is the most that can have been refused.
-    pub(in crate::protocol) fn finish(self, items: u64) -> Answer {
+    ///
+    /// # Errors
+    ///
+    /// When the answer is larger than allowed, decompressed.
+    pub(in crate::protocol) fn finish(self, items: u64) -> Result<Answer, TooLarge> {
         let is_success = matches!(self.status, 200..=299);
-        let readable = self.decoding.finish();
+        let body = match self.coding.read(self.body, self.len_max) {
+            Err(Unreadable::TooLarge) => return Err(TooLarge),
+            Err(Unreadable::Odd(why)) => Err(why),
+            Ok(body) => Ok(body),
+        };
         let mut answer = Answer {
             code: code_of(self.status),
             message: String::new(),
@@ -117,15 +126,15 @@ impl Reply {
             location: None,
         };
         if is_success {
-            if readable.is_ok() {
-                let (rejected, message) = words::partial_success(&self.form, &self.body);
+            if let Ok(body) = body {
+                let (rejected, message) = words::partial_success(&self.form, &body);
                 answer.rejected = rejected.min(items);
                 answer.message = message;
             }
-            return answer;
+            return Ok(answer);
         }
-        let said = match readable {
-            Ok(()) => words::failure(&self.form, &self.body),
+        let said = match body {
+            Ok(body) => words::failure(&self.form, &body),
             Err(why) => words::Said {
                 message: alloc::format!("its body cannot be read, since {why}"),
                 retry_after: None,
@@ -143,7 +152,7 @@ impl Reply {
         if matches!(self.status, 300..=399) {
             answer.location = self.location;
         }
-        answer
+        Ok(answer)
     }
 }
 
