@@ -38,8 +38,14 @@ struct Link {
 
 impl Simulation {
     pub fn new(config: Config, builder: Builder) -> Self {
+        let config = config.with_endpoint("http://127.0.0.1:4317");
+        Self::with_settings(config.settings().expect("it works"), builder)
+    }
+
+    /// As [`new`](Self::new), with settings that were checked.
+    pub fn with_settings(settings: otlp_embed::protocol::Settings, builder: Builder) -> Self {
         Self {
-            engine: Engine::new(config.with_endpoint("http://127.0.0.1:4317"), 7).expect("it works"),
+            engine: Engine::with_settings(settings, 7),
             now: Instant::from_millis(1),
             builder,
             verdicts: BTreeMap::new(),

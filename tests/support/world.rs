@@ -5,6 +5,7 @@ use bytes::Bytes;
 use otlp_embed::encode::Signal;
 use otlp_embed::endpoint::{Name, Target};
 use otlp_embed::export::{Action, ConnId, Engine, ExportId, ExportState, Fact};
+use otlp_embed::protocol::Settings;
 use otlp_embed::testing::{Command, Frame, Scripted};
 use otlp_embed::time::Instant;
 use otlp_embed::{Config, Error, Outcome, Request, Stats};
@@ -19,6 +20,8 @@ pub enum Dial {
     Accept,
     /// It fails at once.
     Refuse,
+    /// It fails at once for this port, and opens at once for others.
+    RefusePort(u16),
     /// The test answers.
     Manual,
 }
@@ -53,8 +56,12 @@ pub fn config() -> Config {
 }
 
 pub fn request(items: u64) -> Request {
+    request_of(Signal::Traces, items)
+}
+
+pub fn request_of(signal: Signal, items: u64) -> Request {
     Request::from_segments(
-        Signal::Traces,
+        signal,
         items,
         vec![Bytes::from_static(b"head"), Bytes::from_static(b"tail")],
     )
@@ -70,8 +77,17 @@ impl World {
     }
 
     pub fn seeded(config: Config, seed: u64) -> Self {
+        Self::of(Engine::new(config, seed).expect("the settings work"))
+    }
+
+    /// A world with settings that a configuration alone does not give.
+    pub fn with_settings(settings: Settings, seed: u64) -> Self {
+        Self::of(Engine::with_settings(settings, seed))
+    }
+
+    fn of(engine: Engine<Scripted>) -> Self {
         Self {
-            engine: Engine::new(config, seed).expect("the settings work"),
+            engine,
             now: Instant::from_millis(1_000),
             dial: Dial::Accept,
             takes: true,
@@ -215,8 +231,10 @@ impl World {
             Action::Resolve(_, name) => state.resolving = Some(name),
             Action::Connect(_, target) => {
                 state.targets.push(target);
+                let is_port = |port| matches!(state.targets.last(), Some(Target::Tcp(a)) if a.port() == port);
                 match self.dial {
-                    Dial::Accept => return Some((wire, Answer::Connected)),
+                    Dial::RefusePort(port) if is_port(port) => return Some((wire, Answer::Refused)),
+                    Dial::Accept | Dial::RefusePort(_) => return Some((wire, Answer::Connected)),
                     Dial::Refuse => return Some((wire, Answer::Refused)),
                     Dial::Manual => {}
                 }
