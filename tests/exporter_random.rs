@@ -10,6 +10,7 @@ use fastrand::Rng;
 use otlp_embed::endpoint::Target;
 use otlp_embed::export::{Action, ConnId, Engine, ExportId, Fact};
 use otlp_embed::policy::RetryPolicy;
+use otlp_embed::protocol::Keepalive;
 use otlp_embed::testing::collector::{Builder, Fate, RawAnswer, ServerSession};
 use otlp_embed::testing::{Answer, Collector};
 use otlp_embed::time::Instant;
@@ -117,8 +118,19 @@ impl World {
         });
         let socket = [10, 1_000, 100_000, usize::MAX][rng.usize(..4)];
         let faults = [0, 0, 1, 10, 50][rng.usize(..5)];
+        let mut settings = config.settings().expect("settings that work");
+        if rng.u8(..3) == 0 {
+            settings.lanes[0].max_connection_age = Some(Duration::from_millis(rng.u64(1..3_000)));
+        }
+        if rng.u8(..3) == 0 {
+            settings.lanes[0].keepalive = Some(Keepalive {
+                interval: Duration::from_millis(rng.u64(1..2_000)),
+                timeout: Duration::from_millis(rng.u64(1..2_000)),
+                while_idle: rng.bool(),
+            });
+        }
         Self {
-            engine: Engine::new(config, seed).expect("settings that work"),
+            engine: Engine::with_settings(settings, seed),
             rng,
             builder,
             now: Instant::from_millis(1),

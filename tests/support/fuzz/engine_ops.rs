@@ -66,6 +66,12 @@ impl Reader<'_> {
 
 struct Model {
     engine: Engine<Scripted>,
+    /// Signals go two ways.
+    has_lanes: bool,
+    /// Connections carry one call after the other.
+    is_serial: bool,
+    /// Connections that facts are mostly about: the last so many.
+    few: usize,
     now: Instant,
     is_shut: bool,
     ids: Vec<ConnId>,
@@ -84,6 +90,7 @@ struct Wire {
     sent: u64,
     is_closed: bool,
     is_draining: bool,
+    is_answered: bool,
     /// The rest of a command of which the peer has sent the beginning.
     rest: Option<(Vec<u8>, Command)>,
 }
@@ -139,8 +146,28 @@ impl Model {
             policy.attempts_max = 2;
             config = config.with_retry_policy(policy);
         }
+        let (has_lanes, is_serial) = (setup & 32 != 0, setup & 64 != 0);
+        if is_serial {
+            config = config.with_header("scripted-serial", "1");
+        }
+        let mut settings = config.settings().expect("the settings work");
+        settings.lanes[0].is_grpc = !is_serial;
+        if setup & 128 != 0 {
+            // Longer than a call may last, so that what drains is not piled up.
+            settings.lanes[0].max_connection_age = Some(TIMEOUT * 6 / 5);
+        }
+        if has_lanes {
+            let mut lane = settings.lanes[0].clone();
+            // What it can do shows only once it is open.
+            lane.is_grpc = true;
+            settings.lanes.push(lane);
+            settings.routes[1..].iter_mut().for_each(|route| route.lane = 1);
+        }
         Self {
-            engine: Engine::new(config, seed).expect("the settings work"),
+            engine: Engine::with_settings(settings, seed),
+            has_lanes,
+            is_serial,
+            few: if has_lanes || is_serial { 6 } else { 2 },
             now: Instant::from_millis(5_000),
             is_shut: false,
             ids: Vec::new(),
@@ -217,12 +244,17 @@ impl Model {
         let len = HEADER + usize::from(input.byte()) * usize::from(arg >> 6);
         let mut body = (serial as u64).to_le_bytes().to_vec();
         body.resize(len, b'.');
+        let signal = if self.has_lanes {
+            Signal::ALL[usize::from(arg >> 4) & 3]
+        } else {
+            Signal::Traces
+        };
         let cut = body.len() / 2;
         let (head, tail) = (
             Bytes::from(body[..cut].to_vec()),
             Bytes::from(body[cut..].to_vec()),
         );
-        let mut request = Request::from_segments(Signal::Traces, items, vec![head, tail]);
+        let mut request = Request::from_segments(signal, items, vec![head, tail]);
         let mut timeout = TIMEOUT;
         if arg & 8 != 0 {
             timeout = Duration::from_millis(u64::from(input.byte()) * 10);
@@ -262,24 +294,30 @@ impl Model {
     }
 
     fn on_wire<'f>(&mut self, input: &mut Reader<'_>, fact: impl FnOnce(ConnId, &Wire) -> Fact<'f>) {
-        if let Some(at) = input.recent(self.ids.len(), 2) {
+        if let Some(at) = input.recent(self.ids.len(), self.few) {
             let fact = fact(self.ids[at], &self.wires[at]);
             self.fact(fact);
         }
     }
 
     fn gone(&mut self, input: &mut Reader<'_>, fact: impl FnOnce(ConnId) -> Fact<'static>) {
-        let Some(at) = input.recent(self.ids.len(), 2) else {
+        let Some(at) = input.recent(self.ids.len(), self.few) else {
             return;
         };
+        let is_stale = self.is_serial && self.wires[at].is_answered;
         for call in 0..self.wires[at].calls.len() {
+            let Call { export, is_live, .. } = self.wires[at].calls[call];
             self.end_gone(at, call);
+            if is_stale && is_live {
+                // The peer may have closed it before the call: that is resent at once.
+                self.exports[export].not_before = self.now;
+            }
         }
         self.fact(fact(self.ids[at]));
     }
 
     fn sent(&mut self, input: &mut Reader<'_>, arg: u8) {
-        let Some(at) = input.recent(self.ids.len(), 2) else {
+        let Some(at) = input.recent(self.ids.len(), self.few) else {
             return;
         };
         let count = if arg >= 128 { usize::MAX } else { usize::from(arg) };
@@ -290,7 +328,7 @@ impl Model {
 
     /// The peer says something on an open connection.
     fn say(&mut self, input: &mut Reader<'_>, arg: u8) {
-        let Some(at) = input.recent(self.ids.len(), 2) else {
+        let Some(at) = input.recent(self.ids.len(), self.few) else {
             return;
         };
         if let Some((rest, command)) = self.wires[at].rest.take() {
@@ -327,7 +365,7 @@ impl Model {
                 is_retryable: arg & 16 != 0,
             },
             (11, _) => Command::Limit(u32::from(input.byte() % 4)),
-            (12, _) if draining < 5 => Command::Drain(u16::from(input.byte() % 8)),
+            (12, _) if draining < 4 => Command::Drain(u16::from(input.byte() % 8)),
             (13, _) => Command::Die,
             (14, _) => Command::Hold,
             _ => Command::Go,
@@ -370,6 +408,7 @@ impl Model {
                 };
                 self.book_duplicate(export);
                 self.close_call(at, call);
+                self.wires[at].is_answered = true;
                 let code = Code::from_u32(code.into());
                 if code == Code::OK {
                     let rejected = u64::from(rejected).min(self.exports[export].items);
@@ -626,7 +665,9 @@ impl Model {
             );
         }
         let open = self.wires.iter().filter(|wire| !wire.is_closed).count();
-        assert!(open <= 18, "{open} connections");
+        let lanes = if self.has_lanes { 2 } else { 1 };
+        let usable = if self.is_serial { 4 } else { 1 };
+        assert!(open <= lanes * (usable + 17), "{open} connections");
     }
 
     /// Whatever happened, every export has its verdict once its time is over.
