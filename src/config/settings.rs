@@ -50,9 +50,11 @@ pub struct Lane {
     pub proxy: Option<Proxy>,
     /// Pings that notice a dead connection.
     pub keepalive: Option<Keepalive>,
-    /// How old a connection may get before it is replaced.
+    /// How old a connection may get before it is replaced, give or take a tenth. Calls under way finish on it; the next
+    /// connection resolves the name again.
     pub max_connection_age: Option<Duration>,
-    /// Connections of HTTP/1.1, which carries one call at a time, that may be open at a time.
+    /// Connections of HTTP/1.1, which carries one call at a time, that may be open at a time. They are opened as exports
+    /// wait, the latest is used first, and beside another one an idle connection is closed after 90 s.
     pub http1_connections_max: usize,
     /// The name that the exporter gives itself, with a product token of the user's before it.
     pub user_agent: Arc<str>,
@@ -74,6 +76,10 @@ pub struct Proxy {
 }
 
 /// Pings on a connection (gRPC, "Client-side Keepalive").
+///
+/// They are sent on HTTP/2, which gRPC always is; HTTP/1.1 has none, and there only the deadline of a call finds a dead
+/// connection. Idle connections are pinged while a driver or an export's future is polled. A peer that says
+/// `too_many_pings` doubles the interval of its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// The silence after which a ping is sent.

@@ -32,7 +32,7 @@ use std::sync::Mutex;
 const ROUNDS_MAX: usize = 64;
 /// Bytes read from a socket at a time.
 const READ_BYTES: usize = 16 << 10;
-/// Lookups of a name that may run at a time. One that was given up runs on, and holds a thread until the system's resolver
+/// Lookups of one name that may run at a time. One that was given up runs on, and holds a thread until the system's resolver
 /// lets it go; while that many hang, a further one would hang too.
 const LOOKUPS_MAX: usize = 4;
 
@@ -49,8 +49,8 @@ struct Core<R: Runtime> {
     engine: Engine,
     runtime: R,
     resolver: Option<Resolver>,
-    /// Held by each lookup that runs.
-    lookups: Arc<()>,
+    /// The names that were looked up, each held by each of its lookups that runs. There are as many as destinations.
+    lookups: Vec<(Name, Arc<()>)>,
     links: Vec<(ConnId, Link<R>)>,
     timer: R::Timer,
     exports: HashMap<ExportId, Slot>,
@@ -93,7 +93,7 @@ impl<R: Runtime> Channel<R> {
                 timer: runtime.timer(),
                 runtime,
                 resolver,
-                lookups: Arc::new(()),
+                lookups: Vec::new(),
                 links: Vec::new(),
                 exports: HashMap::new(),
                 waker: Waker::from(hub.clone()),
@@ -273,12 +273,15 @@ impl<R: Runtime> After<R> {
 }
 
 impl<R: Runtime> Core<R> {
-    /// One round: actions out, facts in, then the timer. Whether anything moved.
+    /// One round: facts in, actions out, then the timer. Whether anything moved.
+    ///
+    /// Reading comes first: a connection that the peer has closed while nobody pumped is noticed before a request that was
+    /// just submitted goes into it.
     fn turn(&mut self, after: &mut After<R>) -> bool {
-        let mut has_moved = self.act(after);
+        let mut has_moved = self.read_all(after);
+        has_moved |= self.act(after);
         has_moved |= self.connect_all(after);
         has_moved |= self.write_all();
-        has_moved |= self.read_all(after);
         has_moved |= self.check_time(after);
         self.settle(after);
         self.check_closed(after);
@@ -320,13 +323,19 @@ impl<R: Runtime> Core<R> {
         has_acted
     }
 
-    fn resolve(&self, name: Name) -> io::Result<R::Resolving> {
-        if Arc::strong_count(&self.lookups) > LOOKUPS_MAX {
+    fn resolve(&mut self, name: Name) -> io::Result<R::Resolving> {
+        let at = self.lookups.iter().position(|(known, _)| *known == name);
+        let at = at.unwrap_or_else(|| {
+            self.lookups.push((name.clone(), Arc::new(())));
+            self.lookups.len() - 1
+        });
+        let running = &self.lookups[at].1;
+        if Arc::strong_count(running) > LOOKUPS_MAX {
             return Err(io::Error::other(format!(
                 "{LOOKUPS_MAX} earlier lookups have not ended"
             )));
         }
-        let query = Resolve::new(name, self.resolver.clone(), &self.lookups);
+        let query = Resolve::new(name, self.resolver.clone(), running);
         guarded(|| Ok(self.runtime.resolve(query)))
     }
 

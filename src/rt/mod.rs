@@ -113,12 +113,12 @@ pub trait Timer {
 pub struct Resolve {
     name: Name,
     resolver: Option<Resolver>,
-    /// Shared by the lookups of one exporter, which are counted by it until they end.
+    /// Shared by the lookups of one name of one exporter, which are counted by it until they end.
     _running: Arc<()>,
 }
 
 impl Resolve {
-    /// `running` is the exporter's; its lookups are as many as others hold it.
+    /// `running` is the exporter's; the lookups of the name are as many as others hold it.
     pub(crate) fn new(name: Name, resolver: Option<Resolver>, running: &Arc<()>) -> Self {
         Self {
             name,
