@@ -68,6 +68,8 @@ pub mod testing;
 pub mod time;
 
 pub use code::Code;
+#[cfg(feature = "tls")]
+pub use config::Tls;
 pub use config::{Compression, Config, Protocol};
 pub use encode::{
     LogBatch, LogWriter, MetricBatch, Request, Resource, Signal, SpanWriter, Temporality, TraceBatch,

@@ -2,9 +2,15 @@
 
 mod header;
 mod settings;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub(crate) use header::checked_header;
 pub use settings::{Keepalive, Lane, Proxy, Route, Settings};
+#[cfg(feature = "tls")]
+pub(crate) use tls::Opening;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 use crate::encode::Signal;
 use crate::endpoint::{Endpoint, Scheme};
@@ -105,6 +111,8 @@ pub struct Config {
     memory_limit_bytes: usize,
     response_bytes_max: usize,
     isolate_tracing: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     #[cfg(feature = "std")]
     resolver: Option<crate::rt::Resolver>,
 }
@@ -129,6 +137,8 @@ impl Config {
             memory_limit_bytes: 64 << 20,
             response_bytes_max: 4 << 20,
             isolate_tracing: true,
+            #[cfg(feature = "tls")]
+            tls: None,
             #[cfg(feature = "std")]
             resolver: None,
         }
@@ -156,6 +166,16 @@ impl Config {
     /// The time that one address has to accept a connection before the next is tried; 5 s unless set.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How connections to an `https` endpoint are secured; [`Tls::new`] unless set.
+    ///
+    /// The endpoint's scheme decides whether there is TLS (OTLP exporter specification, "Configuration Options"). Set on
+    /// an `http` endpoint, this is a misuse error when the exporter is built: plain text is not what was meant.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -218,12 +238,16 @@ impl Config {
                 .as_deref()
                 .unwrap_or(self.protocol.default_endpoint()),
         )?;
+        #[cfg(not(feature = "tls"))]
         if endpoint.scheme() == Scheme::Https {
             return Err(Error::config(format!(
-                "endpoint {endpoint}: this build carries no TLS and never falls back to plain text; use an http endpoint, \
-                 such as a collector on this host that forwards over TLS"
+                "endpoint {endpoint}: this build carries no TLS and never falls back to plain text; enable the feature \
+                 `tls-ring` or `tls-aws-lc` of otlp-embed, or use an http endpoint, such as a collector on this host that \
+                 forwards over TLS"
             )));
         }
+        #[cfg(feature = "tls")]
+        let tls = secured(&endpoint, self.tls.as_ref())?;
         for (name, value) in [
             ("with_timeout", self.timeout),
             ("with_connect_timeout", self.connect_timeout),
@@ -261,6 +285,8 @@ impl Config {
             user_agent: concat!("OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION")).into(),
             response_bytes_max: self.response_bytes_max,
             isolate_tracing: self.isolate_tracing,
+            #[cfg(feature = "tls")]
+            tls,
         };
         let routes = Signal::ALL.map(|signal| Route {
             lane: 0,
@@ -288,6 +314,22 @@ impl Config {
     #[cfg(feature = "std")]
     pub(crate) fn resolver(&self) -> Option<crate::rt::Resolver> {
         self.resolver.clone()
+    }
+}
+
+/// How connections to the endpoint are secured, checked; `None` for plain text.
+#[cfg(feature = "tls")]
+fn secured(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Option<Tls>, Error> {
+    match (endpoint.scheme(), tls) {
+        (Scheme::Http, None) => Ok(None),
+        (Scheme::Http, Some(_)) => Err(Error::config(format!(
+            "with_tls: the endpoint {endpoint} is plain text, since its scheme decides; use https, or leave with_tls out"
+        ))),
+        (Scheme::Https, tls) => {
+            let tls = tls.cloned().unwrap_or_default();
+            tls.check(&format!("endpoint {endpoint}"))?;
+            Ok(Some(tls))
+        }
     }
 }
 
@@ -329,7 +371,8 @@ mod tests {
             (Config::new().with_header("x-key", "a\nb"), "with_header"),
             (Config::new().with_header("x-bin", "not base64!"), "base64"),
             (Config::new().with_header("x-bin", "AAAAA"), "base64"),
-            (Config::new().with_endpoint("https://collector"), "TLS"),
+            #[cfg(not(feature = "tls"))]
+            (Config::new().with_endpoint("https://collector"), "tls-ring"),
         ] {
             let error = config.settings().err().expect(what);
             assert!(error.is_misuse() && error.to_string().contains(what), "{error}");

@@ -62,6 +62,9 @@ pub struct Lane {
     pub response_bytes_max: usize,
     /// Whether spans and events of libraries under the exporter are kept from the application's subscriber.
     pub isolate_tracing: bool,
+    /// How its connections are secured; `None` for plain text.
+    #[cfg(feature = "tls")]
+    pub tls: Option<super::Tls>,
 }
 
 /// An HTTP proxy.

@@ -8,8 +8,6 @@
 mod batch;
 mod count;
 mod field;
-mod log;
-mod metric;
 #[cfg(feature = "json")]
 #[cfg_attr(
     not(feature = "testing"),
@@ -19,6 +17,8 @@ mod metric;
     )
 )]
 pub(crate) mod json;
+mod log;
+mod metric;
 mod owned;
 mod pinned;
 mod pool;

@@ -2,6 +2,7 @@
 
 use super::{CallId, Connection, Event, Failure, Outgoing, sealed};
 use crate::config::Lane;
+use crate::endpoint::Scheme;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -64,6 +65,9 @@ impl sealed::Sealed for Session {}
 
 impl Connection for Session {
     fn open(lane: &Lane, now: Instant) -> Result<Self, String> {
+        if lane.endpoint.scheme() == Scheme::Https {
+            return Err("the connection cannot be secured, and plain text is no substitute".into());
+        }
         Inner::open(lane, now).map(|inner| Self { inner })
     }
 
