@@ -1,15 +1,21 @@
 //! Where to export to: the endpoint's URL, the name to resolve, the address to connect to.
 
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use parse::{Family, host_port, redacted};
+
 use crate::error::Error;
-use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 /// The port of OTLP over gRPC (OTLP specification, "OTLP/gRPC Default Port").
 pub const GRPC_PORT: u16 = 4317;
+/// The port of OTLP over HTTP (OTLP specification, "OTLP/HTTP Default Port").
+pub const HTTP_PORT: u16 = 4318;
 
 /// The authority of an endpoint without a name.
 const LOCAL_AUTHORITY: &str = "localhost";
@@ -40,6 +46,8 @@ pub struct Endpoint {
     host: Host,
     port: u16,
     authority: Arc<str>,
+    /// Path and query as they were given, empty where there were none.
+    path: Arc<str>,
 }
 
 /// The host of an endpoint: a name that must be resolved, an address, or a socket of this machine.
@@ -89,68 +97,38 @@ impl fmt::Display for Target {
 }
 
 impl Endpoint {
-    /// Takes the URL of an OTLP/gRPC endpoint apart: `http://host[:port]`, where the port is 4317 unless given.
+    /// Takes the endpoint of OTLP over gRPC apart: `http://host[:port]` or `https://host[:port]`, where the port is 4317
+    /// unless given.
     ///
-    /// `unix:path` and `unix:///path` are Unix domain sockets, `unix:@name` is one of Linux's abstract namespace.
+    /// `unix:path` and `unix:///path` are Unix domain sockets, spoken to in plain text; `unix:@name` and
+    /// `unix-abstract:name` are those of Linux's abstract namespace.
     ///
-    /// A path of `/` is accepted, any other is refused, since gRPC has no use for it. `host:port` without a scheme is
-    /// taken as plain text, the form in which collectors print their address.
+    /// A path of `/` is accepted, any other is refused, since gRPC has no use for it. `host:port` without a scheme means
+    /// TLS (OTLP exporter specification, "Insecure": off by default).
     ///
     /// # Errors
     ///
     /// A misuse error that quotes the URL and says what is wrong with it: an empty URL, another scheme, user
     /// information, a path, query or fragment, a missing or malformed host, a port outside 1–65535.
     pub fn parse_grpc(url: &str) -> Result<Self, Error> {
-        let refuse = |what: &str| Error::config(format!("endpoint {:?}: {what}", redacted(url)));
-        let trimmed = url.trim();
-        if let Some(path) = trimmed.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Self::unix(path.strip_prefix("//").unwrap_or(path)));
-        }
-        if trimmed.is_empty() {
-            return Err(refuse("it is empty; give a URL such as http://localhost:4317"));
-        }
-        let (scheme, rest) = match trimmed.split_once("://") {
-            None => (Scheme::Http, trimmed),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
-            Some((scheme, _)) => {
-                return Err(refuse(&format!(
-                    "the scheme {scheme:?} is not known; OTLP over gRPC takes http and https"
-                )));
-            }
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, tail) = rest.split_at(end);
-        if !matches!(tail, "" | "/") {
-            return Err(refuse(
-                "OTLP over gRPC takes no path, query or fragment; leave them out",
-            ));
-        }
-        if authority.contains('@') {
-            return Err(refuse(
-                "it carries user information; send credentials in a header instead",
-            ));
-        }
-        let (host, port) =
-            split_port(authority).ok_or_else(|| refuse("the port is not a number in 1–65535"))?;
-        if host.is_empty() {
-            return Err(refuse("the host is missing"));
-        }
-        let host = parse_host(host).ok_or_else(|| {
-            refuse("the host is neither an address nor a name of letters, digits, '-', '_' and '.'")
-        })?;
-        let port = port.unwrap_or(GRPC_PORT);
-        let authority = match &host {
-            Host::Name(name) => format!("{name}:{port}"),
-            Host::Ip(ip) => format!("{}", SocketAddr::new(*ip, port)),
-            Host::Unix(_) => LOCAL_AUTHORITY.to_owned(),
-        };
-        Ok(Self {
-            scheme,
-            host,
-            port,
-            authority: authority.into(),
-        })
+        Self::parse(url, Family::Grpc { insecure: false }).map_err(|why| refusal(url, &why))
+    }
+
+    /// Takes the endpoint of OTLP over HTTP apart: `http://host[:port][/path][?query]`, or the same with `https`, where
+    /// the port is 80 or 443 unless given (OTLP exporter specification, "Endpoint URLs for OTLP/HTTP").
+    ///
+    /// Unix domain sockets are written as for [`parse_grpc`](Self::parse_grpc). Such an endpoint has no path of its own, so
+    /// that every request goes to the path of its signal.
+    ///
+    /// Path and query are kept as they are, and have to be in the form in which a request carries them (RFC 3986): what
+    /// is not a letter, a digit or one of `-._~!$&'()*+,;=:@/` in it is percent-encoded.
+    ///
+    /// # Errors
+    ///
+    /// A misuse error that quotes the URL and says what is wrong with it: an empty URL, a missing or another scheme, user
+    /// information, a fragment, a missing or malformed host, a port outside 1–65535, a path that is not percent-encoded.
+    pub fn parse_http(url: &str) -> Result<Self, Error> {
+        Self::parse(url, Family::Http).map_err(|why| refusal(url, &why))
     }
 
     /// The Unix domain socket at `path`, spoken to in plain text. Its authority is `localhost`, as the peer expects one.
@@ -160,6 +138,7 @@ impl Endpoint {
             host: Host::Unix(path.into()),
             port: 0,
             authority: LOCAL_AUTHORITY.into(),
+            path: "".into(),
         }
     }
 
@@ -178,13 +157,40 @@ impl Endpoint {
         self.port
     }
 
-    /// `host:port`, as in HTTP's `:authority`; `localhost` for a Unix domain socket.
+    /// `host:port`, as in HTTP's `:authority`; over HTTP without the port where it is that of the scheme, and `localhost`
+    /// for a Unix domain socket.
     pub const fn authority(&self) -> &Arc<str> {
         &self.authority
+    }
+
+    /// The path and the query of the URL as they were given; empty where it had none.
+    pub const fn path(&self) -> &Arc<str> {
+        &self.path
+    }
+
+    /// The same destination without the path.
+    pub(crate) fn without_path(&self) -> Self {
+        Self {
+            path: "".into(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it lies on this host, as far as can be told without asking a resolver.
+    pub(crate) fn is_local(&self) -> bool {
+        match &self.host {
+            Host::Unix(_) => true,
+            Host::Ip(ip) => ip.to_canonical().is_loopback(),
+            Host::Name(name) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                name == "localhost" || name.ends_with(".localhost")
+            }
+        }
     }
 }
 
 impl fmt::Display for Endpoint {
+    /// Scheme and authority. The path is left out, since its query may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Unix(path) => write!(f, "unix:{path}"),
@@ -193,101 +199,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The URL without what stands before an `@`, which may be a secret.
-pub(crate) fn redacted(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((before, after)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            let separator = if scheme.is_empty() { "" } else { "://" };
-            format!("{scheme}{separator}…@{after}")
-        }
-        None => url.to_owned(),
-    }
-}
-
-/// Splits `host[:port]`; `None` when the port is no port.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let colon = match authority.rfind(']') {
-        Some(bracket) => authority[bracket..].find(':').map(|at| bracket + at),
-        None => authority.find(':'),
-    };
-    let Some(colon) = colon else {
-        return Some((authority, None));
-    };
-    let digits = &authority[colon + 1..];
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let port = digits.parse::<u16>().ok().filter(|port| *port != 0)?;
-    Some((&authority[..colon], Some(port)))
-}
-
-fn parse_host(host: &str) -> Option<Host> {
-    if let Some(inner) = host.strip_prefix('[') {
-        let inner = inner.strip_suffix(']')?;
-        return inner.parse::<Ipv6Addr>().ok().map(|ip| Host::Ip(ip.into()));
-    }
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Some(Host::Ip(ip));
-    }
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    let name = host.strip_suffix('.').unwrap_or(host);
-    (name.len() <= 253 && name.split('.').all(label)).then(|| Host::Name(host.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::ToString;
-
-    fn parse(url: &str) -> Endpoint {
-        Endpoint::parse_grpc(url).unwrap_or_else(|e| panic!("{url}: {e}"))
-    }
-
-    #[test]
-    fn accepts_what_users_write() {
-        assert_eq!(
-            parse("http://localhost:4317").to_string(),
-            "http://localhost:4317"
-        );
-        assert_eq!(parse("http://localhost").port(), 4317, "spec 32");
-        assert_eq!(parse("HTTPS://collector.example:443/").scheme(), Scheme::Https);
-        assert_eq!(parse("127.0.0.1:4317").host(), &Host::Ip([127, 0, 0, 1].into()));
-        assert_eq!(&**parse("http://[::1]:9").authority(), "[::1]:9");
-        assert_eq!(&**parse("http://[::1]").authority(), "[::1]:4317");
-        assert_eq!(parse(" otel_collector.ns.svc.cluster.local.:1 ").port(), 1);
-    }
-
-    #[test]
-    fn refuses_what_cannot_work_and_says_why() {
-        for (url, why) in [
-            ("", "empty"),
-            ("ftp://host:1", "scheme"),
-            ("http://", "host"),
-            ("http://:4317", "host"),
-            ("http://a b:4317", "host"),
-            ("http://[::1", "port"),
-            ("http://[::1:4317", "port"),
-            ("http://[::zz]:4317", "host"),
-            ("http://::1:4317", "port"),
-            ("http://host:0", "port"),
-            ("http://host:65536", "port"),
-            ("http://host:+1", "port"),
-            ("http://host:", "port"),
-            ("http://host/v1/traces", "path"),
-            ("http://host?x", "path"),
-            ("http://me:secret@host", "user information"),
-        ] {
-            let error = Endpoint::parse_grpc(url).expect_err(url);
-            assert!(error.is_misuse(), "{url}");
-            assert!(error.to_string().contains(why), "{url}: {error}");
-            assert!(!error.to_string().contains("secret"), "{url}: {error}");
-        }
-    }
+fn refusal(url: &str, why: &str) -> Error {
+    Error::config(format!("endpoint {}: {why}", redacted(url)))
 }
