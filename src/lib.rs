@@ -70,7 +70,10 @@ pub mod time;
 pub use code::Code;
 #[cfg(feature = "tls")]
 pub use config::Tls;
-pub use config::{Compression, Config, Protocol};
+pub use config::{
+    Compression, Config, ConfigEntry, ConfigReport, HistogramAggregation, Keepalive, Protocol,
+    TemporalityPreference,
+};
 pub use encode::{
     LogBatch, LogWriter, MetricBatch, Request, Resource, Signal, SpanWriter, Temporality, TraceBatch,
 };

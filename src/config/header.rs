@@ -1,9 +1,91 @@
-//! Headers that a user may set.
+//! Headers that a user may set, and the name that the exporter gives itself.
 
 use crate::error::Error;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
+
+/// A header fit for a request: the name in lowercase, the value printable ASCII.
+pub(crate) fn checked_header(name: &str, value: &str) -> Result<(String, String), Error> {
+    check(name, value).map_err(|what| Error::config(format!("with_header {name:?}: {what}")))
+}
+
+/// The same, with nothing quoted in the error.
+///
+/// # Errors
+///
+/// In words, what is wrong with it.
+pub(super) fn check(name: &str, value: &str) -> Result<(String, String), &'static str> {
+    let lower = name.trim().to_ascii_lowercase();
+    let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if lower.is_empty() || !lower.bytes().all(token) {
+        return Err("a name consists of letters, digits, '-', '_' and '.'");
+    }
+    if RESERVED.contains(&&*lower) || lower.starts_with("grpc-") {
+        return Err("the exporter sets this header itself");
+    }
+    let value = value.trim();
+    if lower.ends_with("-bin") && !is_base64(value) {
+        return Err("a name ending in -bin takes a value in base64");
+    }
+    if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Err(
+            "the value must be printable ASCII; use a name ending in -bin and base64 for other bytes",
+        );
+    }
+    Ok((lower, value.to_owned()))
+}
+
+/// Whether a header of this name is likely to carry a credential.
+pub(super) fn is_credential(name: &str) -> bool {
+    let marks = [
+        "auth",
+        "token",
+        "secret",
+        "key",
+        "cookie",
+        "password",
+        "credential",
+    ];
+    marks.iter().any(|mark| name.contains(mark))
+}
+
+/// The name that the exporter gives itself, after the product of the user's (OTLP exporter specification, "User Agent").
+///
+/// # Errors
+///
+/// In words, what is wrong with the product.
+pub(super) fn user_agent(product: Option<&str>) -> Result<String, &'static str> {
+    const OWN: &str = concat!("OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"));
+    let Some(product) = product.map(str::trim) else {
+        return Ok(OWN.into());
+    };
+    let is_token = |text: &str| {
+        let mark = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        !text.is_empty() && text.bytes().all(mark)
+    };
+    let is_product = |word: &str| match word.split_once('/') {
+        Some((name, version)) => is_token(name) && is_token(version),
+        None => is_token(word),
+    };
+    if product.len() > 256 || product.is_empty() || !product.split(' ').all(is_product) {
+        return Err("it is no product such as shop/1.2, letters, digits and '.' before and after the slash");
+    }
+    Ok(format!("{product} {OWN}"))
+}
+
+/// Headers that a protocol sets itself.
+const RESERVED: [&str; 9] = [
+    "content-type",
+    "content-encoding",
+    "content-length",
+    "transfer-encoding",
+    "accept-encoding",
+    "te",
+    "host",
+    "connection",
+    "user-agent",
+];
 
 /// Whether a text could be base64, padded or not (gRPC, "Binary-Header").
 fn is_base64(text: &str) -> bool {
@@ -13,36 +95,4 @@ fn is_base64(text: &str) -> bool {
         && digits
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-}
-
-/// A header fit for gRPC metadata: the name in lowercase, the value printable ASCII.
-pub(crate) fn checked_header(name: &str, value: &str) -> Result<(String, String), Error> {
-    let lower = name.trim().to_ascii_lowercase();
-    let refuse = |what: &str| Err(Error::config(format!("with_header {name:?}: {what}")));
-    let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if lower.is_empty() || !lower.bytes().all(token) {
-        return refuse("a name consists of letters, digits, '-', '_' and '.'");
-    }
-    let reserved = [
-        "content-type",
-        "te",
-        "host",
-        "connection",
-        "transfer-encoding",
-        "content-length",
-        "user-agent",
-    ];
-    if reserved.contains(&&*lower) || lower.starts_with("grpc-") {
-        return refuse("the exporter sets this header itself");
-    }
-    let value = value.trim();
-    if lower.ends_with("-bin") && !is_base64(value) {
-        return refuse("a name ending in -bin takes a value in base64");
-    }
-    if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        return refuse(
-            "the value must be printable ASCII; use a name ending in -bin and base64 for other bytes",
-        );
-    }
-    Ok((lower, value.to_owned()))
 }

@@ -1,11 +1,23 @@
 //! What a user sets, checked when the exporter is built.
+//!
+//! Owns the setters, the environment variables of the specification, and the report of what became of both. It reads no
+//! file and, but for [`Config::from_env`], nothing of the process.
 
+mod choices;
+mod env;
 mod header;
+mod options;
+mod percent;
+mod proxy;
+mod report;
 mod settings;
+mod settle;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub use choices::{Compression, HistogramAggregation, Protocol, TemporalityPreference};
 pub(crate) use header::checked_header;
+pub use report::{ConfigEntry, ConfigReport};
 pub use settings::{Keepalive, Lane, Proxy, Route, Settings};
 #[cfg(feature = "tls")]
 pub(crate) use tls::Opening;
@@ -13,77 +25,33 @@ pub(crate) use tls::Opening;
 pub use tls::Tls;
 
 use crate::encode::Signal;
-use crate::endpoint::{Endpoint, Scheme};
 use crate::error::Error;
 use crate::policy::RetryPolicy;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
+use env::Environment;
+use options::{Levels, Options};
+use settle::{Built, settle};
 
-/// How requests are put on the wire (OTLP exporter specification, "Specify Protocol").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// `grpc`: protobuf over gRPC, which is HTTP/2.
-    Grpc,
-    /// `http/protobuf`: protobuf in HTTP requests.
-    HttpProtobuf,
-    /// `http/json`: JSON in HTTP requests.
-    HttpJson,
-}
-
-impl Protocol {
-    /// The name in the environment variables of the specification.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::HttpProtobuf => "http/protobuf",
-            Self::HttpJson => "http/json",
-        }
-    }
-
-    /// The endpoint unless another is set (OTLP exporter specification, "Configuration Options").
-    pub const fn default_endpoint(self) -> &'static str {
-        match self {
-            Self::Grpc => "http://localhost:4317",
-            Self::HttpProtobuf | Self::HttpJson => "http://localhost:4318",
-        }
-    }
-}
-
-/// `http/protobuf`, as the specification asks, or `grpc` in a build without the feature `http`.
-impl Default for Protocol {
-    fn default() -> Self {
-        if cfg!(feature = "http") {
-            Self::HttpProtobuf
-        } else {
-            Self::Grpc
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How requests are compressed (OTLP exporter specification, "Specify Compression").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// gzip (RFC 1952).
-    Gzip,
-    /// Zstandard (RFC 8878), beyond the specification.
-    Zstd,
-}
+/// The time of one export (OTLP exporter specification, "Configuration Options").
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Stands for no limit: the longest time that the common configuration specification, "Timeout", asks for.
+const NO_LIMIT: Duration = Duration::from_millis(u32::MAX as u64);
+/// The time of one address to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections of HTTP/1.1 to one destination.
+const HTTP1_CONNECTIONS_MAX: usize = 4;
+/// Encoded bytes that exports without a verdict may hold.
+const MEMORY_LIMIT_BYTES: usize = 64 << 20;
+/// The largest request (OTLP specification, "Request size limit").
+const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// The largest response (OTLP specification, "Response size limit").
+const RESPONSE_BYTES_MAX: usize = 4 << 20;
 
 /// The settings of an exporter.
 ///
@@ -91,103 +59,190 @@ pub enum Compression {
 ///
 /// ```
 /// use core::time::Duration;
-/// use otlp_embed::Config;
+/// use otlp_embed::{Config, Protocol, Signal};
 ///
 /// let config = Config::new()
+///     .with_protocol(Protocol::Grpc)
 ///     .with_endpoint("http://localhost:4317")
 ///     .with_timeout(Duration::from_secs(5))
-///     .with_header("x-scope-orgid", "acme");
+///     .with_header("x-scope-orgid", "acme")
+///     .for_signal(Signal::Logs, |logs| logs.with_endpoint("http://logs.internal:4317"));
 /// ```
-#[derive(Clone)]
+///
+/// # Which value counts
+///
+/// For each setting of a signal the first of these that has one: [`for_signal`](Self::for_signal), the setter, the
+/// signal's environment variable, the general variable (both only after [`from_env`](Self::from_env) or
+/// [`from_vars`](Self::from_vars)), the default. [`report`](Self::report) tells which it was.
+#[derive(Clone, Default)]
 #[must_use = "setters take the configuration and give it back"]
 pub struct Config {
-    endpoint: Option<String>,
-    protocol: Protocol,
-    timeout: Duration,
-    connect_timeout: Duration,
-    headers: Vec<(String, String)>,
-    addresses: Vec<SocketAddr>,
-    retry: RetryPolicy,
-    memory_limit_bytes: usize,
-    response_bytes_max: usize,
-    isolate_tracing: bool,
-    #[cfg(feature = "tls")]
-    tls: Option<Tls>,
+    /// What code set.
+    code: Levels,
+    /// What the environment says, once it was asked.
+    env: Option<Arc<Environment>>,
+    whole: Whole,
+    /// Setters that were called where they mean nothing.
+    misuse: Vec<String>,
+}
+
+/// What holds for the whole exporter; the default where nothing is set.
+#[derive(Clone, Default)]
+struct Whole {
+    connect_timeout: Option<Duration>,
+    retry: Option<RetryPolicy>,
+    memory_limit_bytes: Option<usize>,
+    request_bytes_max: Option<usize>,
+    response_bytes_max: Option<usize>,
+    keepalive: Option<Keepalive>,
+    max_connection_age: Option<Duration>,
+    http1_connections_max: Option<usize>,
+    user_agent: Option<String>,
+    proxy: Option<ProxyChoice>,
+    isolate_tracing: Option<bool>,
+    temporality: Option<TemporalityPreference>,
+    histogram: Option<HistogramAggregation>,
     #[cfg(feature = "std")]
     resolver: Option<crate::rt::Resolver>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Who says which proxy connections go through.
+#[derive(Clone)]
+enum ProxyChoice {
+    Url(String),
+    Variables(proxy::Variables),
 }
 
 impl Config {
-    /// The defaults of the OTLP exporter specification: `http://localhost:4318`, 10 s an export, retries on.
+    /// The defaults of the OTLP exporter specification: `http://localhost:4318`, 10 s an export, retries on. The
+    /// environment is not asked; see [`from_env`](Self::from_env).
     pub fn new() -> Self {
-        Self {
-            endpoint: None,
-            protocol: Protocol::default(),
-            timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(5),
-            headers: Vec::new(),
-            addresses: Vec::new(),
-            retry: RetryPolicy::default(),
-            memory_limit_bytes: 64 << 20,
-            response_bytes_max: 4 << 20,
-            isolate_tracing: true,
-            #[cfg(feature = "tls")]
-            tls: None,
-            #[cfg(feature = "std")]
-            resolver: None,
-        }
+        Self::default()
     }
 
     /// How requests are put on the wire; `http/protobuf` unless set, or `grpc` in a build without the feature `http`.
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
-        self.protocol = protocol;
+        self.code.all.protocol = Some(protocol);
         self
     }
 
     /// The collector's URL; `http://localhost:4318` unless set, or `http://localhost:4317` over gRPC.
+    ///
+    /// Over HTTP it is the base of the signals' URLs: `http://host/base` sends traces to `http://host/base/v1/traces`, and
+    /// the port is 80 or 443 unless given. Within [`for_signal`](Self::for_signal) it is that signal's whole URL, used as it
+    /// is: without a path, requests go to `/`. Over gRPC it has no path, the port is 4317 unless given, and without a
+    /// scheme [`with_insecure`](Self::with_insecure) decides about TLS. Both take Unix domain sockets, as `unix:/path`
+    /// (OTLP exporter specification, "Endpoint URLs for OTLP/HTTP").
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.endpoint = Some(endpoint.into());
+        self.code.all.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// Whether an endpoint of gRPC without a scheme, such as `collector:4317`, is spoken to in plain text; not unless set,
+    /// which means TLS. A scheme always wins, and OTLP over HTTP goes by the scheme alone (OTLP exporter specification,
+    /// "Insecure").
+    pub fn with_insecure(mut self, insecure: bool) -> Self {
+        self.code.all.insecure = Some(insecure);
+        self
+    }
+
+    /// How requests are compressed; not at all unless set.
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.code.all.compression = Some(compression);
         self
     }
 
     /// The time of one export, from [`Exporter::export`](crate::Exporter::export) to its verdict, names, connections
     /// and retries included; 10 s unless set.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.code.all.timeout = Some(timeout);
+        self
+    }
+
+    /// A header, or metadata over gRPC, to send with every export. A name that is set twice is sent with both values. One
+    /// ending in `-bin` carries base64 of binary data.
+    ///
+    /// Headers are added to those of the environment, and within [`for_signal`](Self::for_signal) to those of all signals,
+    /// and take the place of those of the same name.
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.code.all.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Several headers; see [`with_header`](Self::with_header).
+    pub fn with_headers<N, V>(mut self, headers: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let headers = headers
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        self.code.all.headers.extend(headers);
+        self
+    }
+
+    /// How connections to an `https` endpoint are secured; [`Tls::new`] unless set, with the files that environment variables
+    /// name. What is set here takes the place of all of them.
+    ///
+    /// The endpoint's scheme decides whether there is TLS (OTLP exporter specification, "Configuration Options"). Set for
+    /// an `http` endpoint, this is a misuse error when the exporter is built: plain text is not what was meant.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.code.all.tls = Some(tls);
+        self
+    }
+
+    /// Addresses to connect to instead of resolving the endpoint's host, in the order to try. They stand in for that host
+    /// alone: a signal whose endpoint is its own takes those that are set with it.
+    pub fn with_addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.code.all.addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// Settings that hold for one signal, and win over those for all (OTLP exporter specification, "Configuration
+    /// Options"). The configuration that is passed in has nothing set.
+    ///
+    /// Endpoint, protocol, compression, timeout, headers, TLS, addresses and [`with_insecure`](Self::with_insecure) can differ
+    /// by signal; the others hold for the whole exporter, and are an error of [`build`](Self::build) here.
+    ///
+    /// ```
+    /// use otlp_embed::{Compression, Config, Signal};
+    ///
+    /// let config = Config::new()
+    ///     .with_endpoint("http://collector:4318")
+    ///     .for_signal(Signal::Metrics, |metrics| {
+    ///         metrics
+    ///             .with_endpoint("http://metrics:9090/api/v1/otlp/v1/metrics")
+    ///             .with_header("x-tenant", "acme")
+    ///     });
+    /// ```
+    pub fn for_signal(mut self, signal: Signal, set: impl FnOnce(Self) -> Self) -> Self {
+        let set = set(Self::new());
+        let name = format!("for_signal({signal:?})");
+        let mut misplaced = set.whole.set();
+        if set.env.is_some() {
+            misplaced.push("from_env");
+        }
+        for method in misplaced {
+            self.misuse.push(format!(
+                "{name}.{method}: this holds for the whole exporter; set it outside of for_signal"
+            ));
+        }
+        self.misuse
+            .extend(set.misuse.iter().map(|text| format!("{name}: {text}")));
+        if set.code.signals.iter().any(Options::is_any_set) {
+            self.misuse.push(format!(
+                "{name}: a signal has no signals; call for_signal outside of for_signal"
+            ));
+        }
+        self.code.of_mut(Some(signal)).overlay(set.code.all);
         self
     }
 
     /// The time that one address has to accept a connection before the next is tried; 5 s unless set.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How connections to an `https` endpoint are secured; [`Tls::new`] unless set.
-    ///
-    /// The endpoint's scheme decides whether there is TLS (OTLP exporter specification, "Configuration Options"). Set on
-    /// an `http` endpoint, this is a misuse error when the exporter is built: plain text is not what was meant.
-    #[cfg(feature = "tls")]
-    pub fn with_tls(mut self, tls: Tls) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// Metadata to send with every export. A name ending in `-bin` carries base64 of binary data.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// Addresses to connect to instead of resolving the endpoint's host, in the order to try.
-    pub fn with_addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.addresses = addresses.into_iter().collect();
+        self.whole.connect_timeout = Some(timeout);
         self
     }
 
@@ -197,20 +252,89 @@ impl Config {
     where
         F: Fn(&crate::endpoint::Name) -> std::io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     {
-        self.resolver = Some(crate::rt::Resolver::new(resolver));
+        self.whole.resolver = Some(crate::rt::Resolver::new(resolver));
         self
     }
 
     /// When and how often a failed attempt is repeated; see [`RetryPolicy`] for the default.
     pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
-        self.retry = policy;
+        self.whole.retry = Some(policy);
         self
     }
 
     /// Encoded bytes that exports without a verdict may hold together; 64 MiB unless set. An export that does not
     /// fit beside the others ends at once in a retryable error, one that exceeds the limit by itself in a misuse error.
     pub fn with_memory_limit(mut self, bytes: usize) -> Self {
-        self.memory_limit_bytes = bytes;
+        self.whole.memory_limit_bytes = Some(bytes);
+        self
+    }
+
+    /// The largest request in bytes, before compression; 64 MiB unless set. One that is larger is split, and a record
+    /// that is too large alone is dropped and counted (OTLP specification, "Request size limit").
+    pub fn with_request_limit(mut self, bytes: usize) -> Self {
+        self.whole.request_bytes_max = Some(bytes);
+        self
+    }
+
+    /// The largest response in bytes that is read, after decompression; 4 MiB unless set. A larger one is an error that is
+    /// not retried (OTLP specification, "Response size limit").
+    pub fn with_response_limit(mut self, bytes: usize) -> Self {
+        self.whole.response_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Pings that notice a dead connection; none unless set.
+    pub fn with_keepalive(mut self, keepalive: Keepalive) -> Self {
+        self.whole.keepalive = Some(keepalive);
+        self
+    }
+
+    /// How old a connection may get before it is replaced, so that collectors that were added get their share; without
+    /// limit unless set. What is under way on it ends first.
+    pub fn with_max_connection_age(mut self, age: Duration) -> Self {
+        self.whole.max_connection_age = Some(age);
+        self
+    }
+
+    /// Connections of HTTP/1.1, which carries one request at a time, that may be open to one destination; 4 unless set (OTLP
+    /// specification, "OTLP/HTTP Concurrent Requests").
+    pub fn with_http1_connections(mut self, count: usize) -> Self {
+        self.whole.http1_connections_max = Some(count);
+        self
+    }
+
+    /// The product that the exporter is part of, such as `shop/1.2`, to stand before its own name in `User-Agent` (OTLP
+    /// exporter specification, "User Agent").
+    pub fn with_user_agent(mut self, product: impl Into<String>) -> Self {
+        self.whole.user_agent = Some(product.into());
+        self
+    }
+
+    /// The HTTP proxy that every connection goes through, by CONNECT: `http://[user:password@]host[:port]`, where the port
+    /// is 80 unless given. Unix domain sockets are connected to directly.
+    pub fn with_proxy(mut self, url: impl Into<String>) -> Self {
+        self.whole.proxy = Some(ProxyChoice::Url(url.into()));
+        self
+    }
+
+    /// Takes the proxies that environment variables name; they are not asked unless this is called. After
+    /// [`from_vars`](Self::from_vars) they are looked up in what was given there, else in the process's environment, at this
+    /// call.
+    ///
+    /// An `https` endpoint is reached through `https_proxy` or `HTTPS_PROXY`, an `http` endpoint through `http_proxy` or
+    /// `HTTP_PROXY`, and either through `all_proxy` or `ALL_PROXY` where those are not set; of two spellings the one in
+    /// lowercase counts. `HTTP_PROXY` counts for nothing where `REQUEST_METHOD` is set, since the client of a CGI program
+    /// could have set it. A proxy is `[http://][user:password@]host[:port]`; what else is found, such as a SOCKS proxy, is
+    /// reported and passed over.
+    ///
+    /// `no_proxy` or `NO_PROXY` lists what is connected to directly, separated by commas or spaces: `*` for everything, an
+    /// address, a block such as `10.0.0.0/8`, a name, which stands for those under it too, or `.name` for those alone. Names
+    /// and addresses may carry a port, and count for that port then. What lies on this host is never reached through a proxy.
+    pub fn with_proxy_from_env(mut self) -> Self {
+        let variables = self.env.as_ref().map(|env| env.proxies.clone());
+        #[cfg(feature = "std")]
+        let variables = variables.or_else(|| Some(Environment::proxies_of_process()));
+        self.whole.proxy = Some(ProxyChoice::Variables(variables.unwrap_or_default()));
         self
     }
 
@@ -222,8 +346,30 @@ impl Config {
     /// `tracing`'s fallback to the `log` crate for the whole process; an application that relies on the fallback sets
     /// `false`.
     pub fn with_tracing_isolated(mut self, isolated: bool) -> Self {
-        self.isolate_tracing = isolated;
+        self.whole.isolate_tracing = Some(isolated);
         self
+    }
+
+    /// Which temporality the SDK is to collect metrics with; cumulative unless set.
+    pub fn with_temporality_preference(mut self, preference: TemporalityPreference) -> Self {
+        self.whole.temporality = Some(preference);
+        self
+    }
+
+    /// How the SDK is to aggregate histograms where no view says otherwise; with explicit buckets unless set.
+    pub fn with_default_histogram_aggregation(mut self, aggregation: HistogramAggregation) -> Self {
+        self.whole.histogram = Some(aggregation);
+        self
+    }
+
+    /// What became of every setting: its value and where it comes from, what was refused, and what is probably not meant.
+    /// It can be asked for before the exporter is built, and tells why it cannot be; files are not read for it.
+    pub fn report(&self) -> ConfigReport {
+        let mut report = ConfigReport::default();
+        if let Err(error) = settle(self, Built::THIS, &mut report) {
+            report.refuse(error.to_string());
+        }
+        report
     }
 
     /// Checks every setting and puts it into the form that the layers use; for driving one layer by hand.
@@ -233,122 +379,63 @@ impl Config {
     /// A misuse error that names the setting, its value and what would work.
     #[doc(hidden)]
     pub fn settings(&self) -> Result<Settings, Error> {
-        let endpoint = Endpoint::parse_grpc(
-            self.endpoint
-                .as_deref()
-                .unwrap_or(self.protocol.default_endpoint()),
-        )?;
-        #[cfg(not(feature = "tls"))]
-        if endpoint.scheme() == Scheme::Https {
-            return Err(Error::config(format!(
-                "endpoint {endpoint}: this build carries no TLS and never falls back to plain text; enable the feature \
-                 `tls-ring` or `tls-aws-lc` of otlp-embed, or use an http endpoint, such as a collector on this host that \
-                 forwards over TLS"
-            )));
-        }
+        let settings = settle(self, Built::THIS, &mut ConfigReport::default())?;
         #[cfg(feature = "tls")]
-        let tls = secured(&endpoint, self.tls.as_ref())?;
-        for (name, value) in [
-            ("with_timeout", self.timeout),
-            ("with_connect_timeout", self.connect_timeout),
-        ] {
-            if value.is_zero() {
-                return Err(Error::config(format!(
-                    "{name}: zero leaves no time for an export; give more than 0 s"
-                )));
+        for lane in &settings.lanes {
+            if let Some(tls) = &lane.tls {
+                tls.check(&format!("endpoint {:?}", &*lane.endpoint_name))?;
             }
         }
-        if self.memory_limit_bytes == 0 {
-            return Err(Error::config(
-                "with_memory_limit: zero bytes hold no request; give more than 0",
-            ));
-        }
-        self.retry.check()?;
-        let headers = self
-            .headers
-            .iter()
-            .map(|(n, v)| checked_header(n, v))
-            .collect::<Result<Vec<_>, _>>()?;
-        let endpoint_name: Arc<str> = format!("{endpoint}").into();
-        let headers: Arc<[(String, String)]> = headers.into();
-        let lane = Lane {
-            endpoint,
-            endpoint_name: endpoint_name.clone(),
-            is_grpc: self.protocol == Protocol::Grpc,
-            connect_timeout: self.connect_timeout,
-            headers: headers.clone(),
-            addresses: self.addresses.clone(),
-            proxy: None,
-            keepalive: None,
-            max_connection_age: None,
-            http1_connections_max: 4,
-            user_agent: concat!("OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION")).into(),
-            response_bytes_max: self.response_bytes_max,
-            isolate_tracing: self.isolate_tracing,
-            #[cfg(feature = "tls")]
-            tls,
-        };
-        let routes = Signal::ALL.map(|signal| Route {
-            lane: 0,
-            protocol: self.protocol,
-            compression: Compression::None,
-            path: match self.protocol {
-                Protocol::Grpc => signal.grpc_path(),
-                _ => signal.http_path(),
-            }
-            .into(),
-            headers: headers.clone(),
-            timeout: self.timeout,
-            endpoint_name: endpoint_name.clone(),
-        });
-        Ok(Settings {
-            lanes: alloc::vec![lane],
-            routes,
-            retry: self.retry,
-            request_bytes_max: 64 << 20,
-            memory_limit_bytes: self.memory_limit_bytes,
-            isolate_tracing: self.isolate_tracing,
-        })
+        Ok(settings)
     }
 
     #[cfg(feature = "std")]
     pub(crate) fn resolver(&self) -> Option<crate::rt::Resolver> {
-        self.resolver.clone()
+        self.whole.resolver.clone()
     }
 }
 
-/// How connections to the endpoint are secured, checked; `None` for plain text.
-#[cfg(feature = "tls")]
-fn secured(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Option<Tls>, Error> {
-    match (endpoint.scheme(), tls) {
-        (Scheme::Http, None) => Ok(None),
-        (Scheme::Http, Some(_)) => Err(Error::config(format!(
-            "with_tls: the endpoint {endpoint} is plain text, since its scheme decides; use https, or leave with_tls out"
-        ))),
-        (Scheme::Https, tls) => {
-            let tls = tls.cloned().unwrap_or_default();
-            tls.check(&format!("endpoint {endpoint}"))?;
-            Ok(Some(tls))
-        }
+impl Whole {
+    /// The setters of what is set.
+    fn set(&self) -> Vec<&'static str> {
+        let settings = [
+            (self.connect_timeout.is_some(), "with_connect_timeout"),
+            (self.retry.is_some(), "with_retry_policy"),
+            (self.memory_limit_bytes.is_some(), "with_memory_limit"),
+            (self.request_bytes_max.is_some(), "with_request_limit"),
+            (self.response_bytes_max.is_some(), "with_response_limit"),
+            (self.keepalive.is_some(), "with_keepalive"),
+            (self.max_connection_age.is_some(), "with_max_connection_age"),
+            (self.http1_connections_max.is_some(), "with_http1_connections"),
+            (self.user_agent.is_some(), "with_user_agent"),
+            (self.proxy.is_some(), "with_proxy"),
+            (self.isolate_tracing.is_some(), "with_tracing_isolated"),
+            (self.temporality.is_some(), "with_temporality_preference"),
+            (self.histogram.is_some(), "with_default_histogram_aggregation"),
+            #[cfg(feature = "std")]
+            (self.resolver.is_some(), "with_resolver"),
+        ];
+        let set = settings.iter().filter(|(is_set, _)| *is_set);
+        set.map(|(_, method)| *method).collect()
     }
 }
 
 impl fmt::Debug for Config {
-    /// Header values may be secrets and are left out.
+    /// What would be used, without secrets, as in the report.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Config")
-            .field(
-                "endpoint",
-                &self.endpoint.as_deref().map(crate::endpoint::redacted),
-            )
-            .field("protocol", &self.protocol)
-            .field("timeout", &self.timeout)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("headers", &names)
-            .field("retry", &self.retry)
-            .field("memory_limit_bytes", &self.memory_limit_bytes)
-            .finish_non_exhaustive()
+        let report = self.report();
+        let mut map = f.debug_map();
+        for entry in report.entries() {
+            match entry.signal() {
+                Some(signal) => map.entry(&format_args!("{signal:?} {}", entry.setting()), &entry.value()),
+                None => map.entry(&format_args!("{}", entry.setting()), &entry.value()),
+            };
+        }
+        let refused: Vec<&str> = report.refused().collect();
+        if !refused.is_empty() {
+            map.entry(&format_args!("refused"), &refused);
+        }
+        map.finish()
     }
 }
 
@@ -371,8 +458,7 @@ mod tests {
             (Config::new().with_header("x-key", "a\nb"), "with_header"),
             (Config::new().with_header("x-bin", "not base64!"), "base64"),
             (Config::new().with_header("x-bin", "AAAAA"), "base64"),
-            #[cfg(not(feature = "tls"))]
-            (Config::new().with_endpoint("https://collector"), "tls-ring"),
+            (Config::new().with_endpoint("https://collector"), "TLS"),
         ] {
             let error = config.settings().err().expect(what);
             assert!(error.is_misuse() && error.to_string().contains(what), "{error}");

@@ -50,11 +50,9 @@ pub struct Lane {
     pub proxy: Option<Proxy>,
     /// Pings that notice a dead connection.
     pub keepalive: Option<Keepalive>,
-    /// How old a connection may get before it is replaced, give or take a tenth. Calls under way finish on it; the next
-    /// connection resolves the name again.
+    /// How old a connection may get before it is replaced.
     pub max_connection_age: Option<Duration>,
-    /// Connections of HTTP/1.1, which carries one call at a time, that may be open at a time. They are opened as exports
-    /// wait, the latest is used first, and beside another one an idle connection is closed after 90 s.
+    /// Connections of HTTP/1.1, which carries one call at a time, that may be open at a time.
     pub http1_connections_max: usize,
     /// The name that the exporter gives itself, with a product token of the user's before it.
     pub user_agent: Arc<str>,
@@ -78,11 +76,15 @@ pub struct Proxy {
     pub authorization: Option<Arc<str>>,
 }
 
-/// Pings on a connection (gRPC, "Client-side Keepalive").
+/// Pings that notice a dead connection (gRPC, "Client-side Keepalive").
 ///
-/// They are sent on HTTP/2, which gRPC always is; HTTP/1.1 has none, and there only the deadline of a call finds a dead
-/// connection. Idle connections are pinged while a driver or an export's future is polled. A peer that says
-/// `too_many_pings` doubles the interval of its lane.
+/// ```
+/// use core::time::Duration;
+/// use otlp_embed::{Config, Keepalive};
+///
+/// let keepalive = Keepalive::new(Duration::from_secs(60)).with_timeout(Duration::from_secs(10));
+/// let config = Config::new().with_keepalive(keepalive);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// The silence after which a ping is sent.
@@ -91,6 +93,29 @@ pub struct Keepalive {
     pub timeout: Duration,
     /// Whether to ping while no call is under way, too.
     pub while_idle: bool,
+}
+
+impl Keepalive {
+    /// A ping after each `interval` of silence while a call is under way, with 20 s for its answer.
+    pub const fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            timeout: Duration::from_secs(20),
+            while_idle: false,
+        }
+    }
+
+    /// Sets [`timeout`](Self::timeout).
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`while_idle`](Self::while_idle). Many collectors answer pings without a call by closing the connection.
+    pub const fn with_while_idle(mut self, while_idle: bool) -> Self {
+        self.while_idle = while_idle;
+        self
+    }
 }
 
 /// How one signal goes out.

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::future::{Driver, OtlpExportFuture, Shutdown};
-use crate::config::Config;
+use crate::config::{Config, ConfigReport};
 use crate::encode::Request;
 use crate::error::Error;
 use crate::rt::Runtime;
@@ -25,7 +25,9 @@ impl Config {
                 "this build of otlp-embed speaks no protocol; enable its feature `grpc` or `http`",
             ));
         }
+        let report = Arc::new(self.report());
         Ok(Exporter {
+            report,
             channel: Arc::new(Channel::new(self, runtime)?),
             exporters: Arc::new(AtomicUsize::new(1)),
         })
@@ -51,6 +53,7 @@ impl Config {
 /// ```
 pub struct Exporter<R: Runtime> {
     channel: Arc<Channel<R>>,
+    report: Arc<ConfigReport>,
     /// Clones alive: the driver ends with the last.
     exporters: Arc<AtomicUsize>,
 }
@@ -85,6 +88,12 @@ impl<R: Runtime> Exporter<R> {
         self.channel.stats()
     }
 
+    /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not
+    /// meant.
+    pub fn config_report(&self) -> &ConfigReport {
+        &self.report
+    }
+
     /// Ends the exporter and all its clones: further exports end in an error at once, those under way have until
     /// `timeout` from now, and what has no verdict then is dropped. The report tells what became of everything.
     pub fn shutdown(&self, timeout: Duration) -> Shutdown<R> {
@@ -98,6 +107,7 @@ impl<R: Runtime> Clone for Exporter<R> {
         self.exporters.fetch_add(1, Ordering::Relaxed);
         Self {
             channel: self.channel.clone(),
+            report: self.report.clone(),
             exporters: self.exporters.clone(),
         }
     }

@@ -25,7 +25,7 @@ mod session;
 #[cfg(any(feature = "http", feature = "http2"))]
 mod status;
 
-pub use crate::config::{Keepalive, Lane, Proxy, Route, Settings};
+pub use crate::config::{Lane, Proxy, Route, Settings};
 #[cfg(feature = "http")]
 pub use http1::Http1;
 #[cfg(feature = "http2")]
