@@ -129,6 +129,11 @@ pub enum Event {
     /// The peer drains the connection since it was pinged too often (GOAWAY, `too_many_pings`): further ones of its lane are
     /// to ping less.
     TooManyPings,
+    /// Something is not as it should be, though the connection goes on. In words: what.
+    Warned(String),
+    /// The connection is over as after [`Closed`](Self::Closed), before the peer took any call, and another one would fare no
+    /// better: what waits for it need not wait on. In words: why, and what to do about it.
+    Refused(String),
     /// The connection is over and its socket is to be closed once what was transmitted has been written. Every call
     /// has ended. In words: why.
     Closed(String),

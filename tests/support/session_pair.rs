@@ -321,6 +321,7 @@ impl Log {
                     assert_eq!(self.draining.len(), 1, "a connection drains once");
                 }
                 Event::TooManyPings => self.calmed += 1,
+                Event::Warned(what) | Event::Refused(what) => panic!("in plain text: {what}"),
                 Event::Closed(why) => self.closed.push(why),
             }
         }

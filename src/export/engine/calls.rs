@@ -125,6 +125,13 @@ impl<P: Connection> Engine<P> {
         }
     }
 
+    /// Every export that waits for a connection of the lane would wait in vain.
+    pub(super) fn refuse_waiting(&mut self, lane: usize, failure: &LastFailure) {
+        for id in core::mem::take(&mut self.lanes[lane].waiting) {
+            self.end_attempt(id, AttemptEnd::Refused(failure.clone()));
+        }
+    }
+
     /// Ends an export from this side, wherever it is. One that has its verdict keeps it.
     pub(super) fn abandon(&mut self, id: ExportId, end: fn(&mut Machine, &Arc<str>) -> Next) {
         let (Some(lane), endpoint) = (self.lane_of(id), self.endpoint_name(id)) else {

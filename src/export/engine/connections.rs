@@ -7,7 +7,6 @@ use crate::export::machine::{AttemptEnd, LastFailure, Span};
 use crate::export::{Action, ConnId, ExportId};
 use crate::protocol::{CallEnd, CallId, Connection, Event};
 use crate::time::Instant;
-use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -109,6 +108,18 @@ struct Over {
     why: String,
     /// The socket still takes bytes.
     can_write: bool,
+    /// No other connection would fare better.
+    is_refused: bool,
+}
+
+impl Over {
+    fn new(why: impl Into<String>, can_write: bool) -> Self {
+        Self {
+            why: why.into(),
+            can_write,
+            is_refused: false,
+        }
+    }
 }
 
 impl<P: Connection> Conn<P> {
@@ -292,10 +303,7 @@ impl<P: Connection> Engine<P> {
             Phase::Open(open) => {
                 open.session.handle_eof(now, why);
                 open.is_dirty = true;
-                open.over = Some(Over {
-                    why: why.to_owned(),
-                    can_write: false,
-                });
+                open.over = Some(Over::new(why, false));
             }
             Phase::Closing { .. } => self.close(at),
             Phase::Connecting(_) => self.handle_connect_failed(id, why),
@@ -387,9 +395,21 @@ impl<P: Connection> Engine<P> {
                     keepalive.interval = keepalive.interval.saturating_mul(2);
                 }
             }
-            Event::Closed(why) => {
-                open.over.get_or_insert(Over { why, can_write: true });
+            Event::Warned(what) => self.stats.last_error = Some(what),
+            Event::Refused(why) => {
+                let can_write = open.over.as_ref().is_none_or(|over| over.can_write);
+                open.over = Some(Over {
+                    why,
+                    can_write,
+                    is_refused: true,
+                });
             }
+            Event::Closed(why) => match &mut open.over {
+                // Of a connection that was never ready, the session knows better what came in between.
+                Some(over) if !open.is_ready => over.why = why,
+                Some(_) => {}
+                none => *none = Some(Over::new(why, true)),
+            },
         }
     }
 
@@ -488,10 +508,7 @@ impl<P: Connection> Engine<P> {
             let can_write = open.calls.is_empty();
             open.session.handle_eof(now, why);
             open.is_dirty = true;
-            open.over = Some(Over {
-                why: why.to_owned(),
-                can_write,
-            });
+            open.over = Some(Over::new(why, can_write));
             self.drain_session(at);
         }
     }
@@ -507,14 +524,21 @@ impl<P: Connection> Engine<P> {
             return;
         };
         let Some(over) = open.over.take() else { return };
-        let failure = LastFailure::connect(over.why.as_str(), protocol_advice(&self.settings.lanes[lane]));
+        let advice = if over.is_refused {
+            "no other attempt would fare better until then"
+        } else {
+            protocol_advice(&self.settings.lanes[lane])
+        };
+        let failure = LastFailure::connect(over.why.as_str(), advice);
         let is_upkeep = open.leaving.is_some_and(Leaving::is_upkeep);
         let is_wanted = open.is_used || !self.lanes[lane].waiting.is_empty();
         if !open.is_answered && !is_upkeep && is_wanted {
             let was_connected = open.is_ready || open.is_used;
             self.stats.last_error = Some(over.why.clone());
-            let next = self.close_gate(lane, failure.clone(), was_connected);
-            if !was_connected && !self.conns_of(lane).any(Conn::is_usable) {
+            let next = self.close_gate(lane, failure.clone(), was_connected && !over.is_refused);
+            if over.is_refused {
+                self.refuse_waiting(lane, &failure);
+            } else if !was_connected && !self.conns_of(lane).any(Conn::is_usable) {
                 self.fail_waiting(lane, &failure, next);
             }
         }

@@ -99,6 +99,8 @@ pub(crate) struct Machine {
 pub(crate) enum AttemptEnd {
     /// No connection could be opened; the endpoint may be tried again at the time given.
     NotConnected(LastFailure, Instant),
+    /// No connection can be opened, whenever it is tried.
+    Refused(LastFailure),
     /// Its call ended.
     Call(CallEnd),
     /// Its request was sent whole on a connection that had been idle, and was closed by the peer without a word.
@@ -253,6 +255,11 @@ impl Machine {
             AttemptEnd::NotConnected(failure, next) => {
                 self.last = Some(failure);
                 return self.retry_or_give_up(judge, Some(next));
+            }
+            AttemptEnd::Refused(failure) => {
+                self.last = Some(failure);
+                let verdict = self.failed_for_good(judge.endpoint);
+                return self.settle(Event::GiveUp(verdict));
             }
             AttemptEnd::Stale(failure) => {
                 self.request_sent();

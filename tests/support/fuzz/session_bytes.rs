@@ -191,6 +191,7 @@ impl World {
                 }
                 Event::Draining(_) => assert!(self.session.is_draining()),
                 Event::TooManyPings => assert!(self.settings.lanes[0].keepalive.is_some()),
+                Event::Warned(what) | Event::Refused(what) => panic!("in plain text: {what}"),
                 Event::Closed(_) => self.is_closed = true,
             }
         }
