@@ -25,8 +25,11 @@ struct Inner {
     code: Option<Code>,
     http_status: Option<u16>,
     retry_after: Option<Duration>,
+    location: Option<String>,
     attempts: u32,
     is_final: bool,
+    /// `code` is this crate's reading of an answer over OTLP/HTTP.
+    is_http: bool,
     source: Option<Box<dyn core::error::Error + Send + Sync>>,
 }
 
@@ -49,6 +52,10 @@ pub(crate) enum Kind {
     Cancelled,
     /// The exporter's memory limit was reached.
     MemoryLimit,
+    /// A single record is larger than a request may be.
+    TooLarge,
+    /// The source of credentials gave none.
+    Credentials,
     /// The exporter was shut down.
     Shutdown,
     /// The runtime is missing or gone.
@@ -67,8 +74,10 @@ impl Error {
                 code: None,
                 http_status: None,
                 retry_after: None,
+                location: None,
                 attempts: 0,
                 is_final: false,
+                is_http: false,
                 source: None,
             }),
         }
@@ -102,6 +111,17 @@ impl Error {
         self
     }
 
+    /// Says that the status was read out of an answer over OTLP/HTTP, which carries none of gRPC.
+    pub(crate) fn with_http(mut self, is_http: bool) -> Self {
+        self.inner.is_http = is_http;
+        self
+    }
+
+    pub(crate) fn with_location(mut self, location: String) -> Self {
+        self.inner.location = Some(location);
+        self
+    }
+
     pub(crate) fn with_http_status(mut self, status: u16) -> Self {
         self.inner.http_status = Some(status);
         self
@@ -121,6 +141,16 @@ impl Error {
     pub(crate) fn into_final(mut self) -> Self {
         self.inner.is_final = true;
         self
+    }
+
+    /// The failure of one part of an export, told as that of the whole: `counts` and `attempts` are the export's.
+    pub(crate) fn into_whole(mut self, failed: u64, parts: u64, counts: ItemCounts, attempts: u32) -> Self {
+        if parts > 1 {
+            let message = &self.inner.message;
+            self.inner.message =
+                alloc::format!("{failed} of the {parts} parts of the export failed, the first: {message}");
+        }
+        self.with_counts(counts).with_attempts(attempts)
     }
 
     /// The same verdict, told as the loss of the runtime that caused it.
@@ -146,12 +176,18 @@ impl Error {
             return false;
         }
         match self.inner.kind {
-            Kind::Connect | Kind::Transport | Kind::Timeout | Kind::MemoryLimit => true,
-            Kind::Status => crate::policy::is_retryable(
+            Kind::Connect | Kind::Transport | Kind::Timeout | Kind::MemoryLimit | Kind::Credentials => true,
+            Kind::Status => crate::policy::is_retryable_answer(
                 self.inner.code.unwrap_or(Code::UNKNOWN),
                 self.inner.retry_after.is_some(),
+                self.inner.is_http,
             ),
-            Kind::Config | Kind::Misuse | Kind::Cancelled | Kind::Shutdown | Kind::Runtime => false,
+            Kind::Config
+            | Kind::Misuse
+            | Kind::Cancelled
+            | Kind::TooLarge
+            | Kind::Shutdown
+            | Kind::Runtime => false,
         }
     }
 
@@ -186,9 +222,26 @@ impl Error {
         self.inner.kind == Kind::Runtime
     }
 
-    /// The gRPC status of the last answer, where one came.
+    /// Whether a single record is larger than a request may be, so that it was not sent.
+    pub fn is_too_large(&self) -> bool {
+        self.inner.kind == Kind::TooLarge
+    }
+
+    /// Whether the export was given up because the source of credentials gave none that could be sent.
+    pub fn is_credentials(&self) -> bool {
+        self.inner.kind == Kind::Credentials
+    }
+
+    /// The gRPC status of the last answer, where one came over gRPC; for an answer without one, what the gRPC
+    /// specification derives from HTTP.
     pub fn grpc_status(&self) -> Option<Code> {
-        self.inner.code
+        self.inner.code.filter(|_| !self.inner.is_http)
+    }
+
+    /// Where the last answer wanted to redirect the export to. A redirect is never followed: credentials stay with the
+    /// endpoint that they were given for.
+    pub fn location(&self) -> Option<&str> {
+        self.inner.location.as_deref()
     }
 
     /// The HTTP status of the last answer, where it was one that says more than success.
@@ -234,8 +287,11 @@ impl fmt::Debug for Error {
         if let Some(endpoint) = &inner.endpoint {
             s.field("endpoint", endpoint);
         }
-        if let Some(code) = inner.code {
+        if let Some(code) = self.grpc_status() {
             s.field("grpc_status", &code);
+        }
+        if let Some(status) = inner.http_status {
+            s.field("http_status", &status);
         }
         if inner.counts.total() > 0 {
             s.field("counts", &inner.counts);

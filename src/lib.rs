@@ -52,6 +52,7 @@ mod code;
 #[doc(hidden)]
 pub mod coding;
 mod config;
+mod credentials;
 pub mod encode;
 pub mod endpoint;
 mod error;
@@ -74,6 +75,7 @@ pub use config::{
     Compression, Config, ConfigEntry, ConfigReport, HistogramAggregation, Keepalive, Protocol,
     TemporalityPreference,
 };
+pub use credentials::{Credentials, CredentialsError};
 pub use encode::{
     LogBatch, LogWriter, MetricBatch, Request, Resource, Signal, SpanWriter, Temporality, TraceBatch,
 };

@@ -61,17 +61,20 @@ pub enum DropReason {
     MemoryLimit,
     /// The exporter was shut down, or the runtime under it ended.
     Shutdown,
+    /// A single record is larger than a request may be.
+    TooLarge,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Cancelled,
         Self::Deadline,
         Self::Attempts,
         Self::NotRetryable,
         Self::MemoryLimit,
         Self::Shutdown,
+        Self::TooLarge,
     ];
 
     /// The position in [`ALL`](Self::ALL).
@@ -88,6 +91,7 @@ impl DropReason {
             Self::NotRetryable => "not retryable",
             Self::MemoryLimit => "memory limit",
             Self::Shutdown => "shutdown",
+            Self::TooLarge => "too large",
         }
     }
 }

@@ -25,12 +25,15 @@ pub struct Stats {
     pub in_flight: u64,
     /// Exports that have no verdict yet.
     pub exports_in_flight: u64,
-    /// Encoded bytes held by exports that have no verdict yet.
+    /// Bytes held by exports that have no verdict yet: their messages, and what was made of them for the wire (JSON,
+    /// compressed).
     pub bytes_in_flight: u64,
     /// Items sent again after an attempt that the collector may have processed: possible duplicates.
     pub possible_duplicates: u64,
     /// Attempts that ended in a retry.
     pub retries: u64,
+    /// Requests that the collector refused for their size and that were sent again in parts.
+    pub splits: u64,
     /// Connections opened.
     pub connections: u64,
     /// The last failure of an attempt or a connection, in words.
@@ -87,6 +90,7 @@ impl fmt::Debug for Stats {
             .field("bytes_in_flight", &self.bytes_in_flight)
             .field("possible_duplicates", &self.possible_duplicates)
             .field("retries", &self.retries)
+            .field("splits", &self.splits)
             .field("connections", &self.connections)
             .field("last_error", &self.last_error)
             .finish()

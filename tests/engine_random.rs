@@ -39,5 +39,9 @@ fn random_facts_agree_with_the_model() {
         sum.connections,
     ];
     assert!(figures.iter().all(|&figure| figure > 100), "{sum:?}");
-    assert!(sum.dropped.iter().all(|&items| items > 10), "{sum:?}");
+    for reason in DropReason::ALL {
+        // No request of this simulation can be taken apart.
+        let is_met = sum.dropped_for(reason) > 10 || reason == DropReason::TooLarge;
+        assert!(is_met, "{reason:?}: {sum:?}");
+    }
 }

@@ -24,6 +24,7 @@ pub(crate) use tls::Opening;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
+use crate::credentials::{CredentialSource, Credentials};
 use crate::encode::Signal;
 use crate::error::Error;
 use crate::policy::RetryPolicy;
@@ -193,6 +194,13 @@ impl Config {
         self
     }
 
+    /// Where headers come from that change while the exporter runs, such as a token that expires; a closure that returns a
+    /// `String` gives bearer tokens. It is asked for every attempt; see [`Credentials`] for what it may do.
+    pub fn with_credentials(mut self, source: impl Credentials + 'static) -> Self {
+        self.code.all.credentials = Some(CredentialSource::new(source));
+        self
+    }
+
     /// Addresses to connect to instead of resolving the endpoint's host, in the order to try. They stand in for that host
     /// alone: a signal whose endpoint is its own takes those that are set with it.
     pub fn with_addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
@@ -203,7 +211,7 @@ impl Config {
     /// Settings that hold for one signal, and win over those for all (OTLP exporter specification, "Configuration
     /// Options"). The configuration that is passed in has nothing set.
     ///
-    /// Endpoint, protocol, compression, timeout, headers, TLS, addresses and [`with_insecure`](Self::with_insecure) can differ
+    /// Endpoint, protocol, compression, timeout, headers, credentials, TLS, addresses and [`with_insecure`](Self::with_insecure) can differ
     /// by signal; the others hold for the whole exporter, and are an error of [`build`](Self::build) here.
     ///
     /// ```
@@ -262,8 +270,12 @@ impl Config {
         self
     }
 
-    /// Encoded bytes that exports without a verdict may hold together; 64 MiB unless set. An export that does not
-    /// fit beside the others ends at once in a retryable error, one that exceeds the limit by itself in a misuse error.
+    /// Bytes that exports without a verdict may hold together; 64 MiB unless set. An export that does not fit beside the
+    /// others ends at once in a retryable error, one that exceeds the limit by itself in a misuse error.
+    ///
+    /// Counted are the encoded message of each export, and beside it what is made of it for the wire: its JSON, or what
+    /// compression leaves of it. Bounded apart from this are the answers, each by the response limit, and what a
+    /// connection holds for its socket.
     pub fn with_memory_limit(mut self, bytes: usize) -> Self {
         self.whole.memory_limit_bytes = Some(bytes);
         self

@@ -1,6 +1,7 @@
 //! What can be set for all signals and for one, and where a setting comes from.
 
 use super::{Compression, Protocol};
+use crate::credentials::CredentialSource;
 use crate::encode::Signal;
 use alloc::format;
 use alloc::string::String;
@@ -131,6 +132,8 @@ pub(super) struct Options {
     /// In code alone.
     #[cfg(feature = "tls")]
     pub tls: Option<super::Tls>,
+    /// In code alone.
+    pub credentials: Option<CredentialSource>,
     /// Addresses that stand in for the resolver, in code alone.
     pub addresses: Vec<SocketAddr>,
 }
@@ -153,6 +156,7 @@ impl Options {
             || self.endpoint.is_some()
             || self.protocol.is_some()
             || self.compression.is_some()
+            || self.credentials.is_some()
             || self.timeout.is_some()
             || self.insecure.is_some()
             || !self.headers.is_empty()
@@ -169,6 +173,7 @@ impl Options {
         set(&mut self.endpoint, over.endpoint);
         set(&mut self.protocol, over.protocol);
         set(&mut self.compression, over.compression);
+        set(&mut self.credentials, over.credentials);
         set(&mut self.timeout, over.timeout);
         set(&mut self.insecure, over.insecure);
         set(&mut self.certificate, over.certificate);

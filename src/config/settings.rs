@@ -1,6 +1,7 @@
 //! Settings that were checked and put into the form that the layers use.
 
 use super::{Compression, Protocol};
+use crate::credentials::CredentialSource;
 use crate::encode::{Request, Signal};
 use crate::endpoint::{Endpoint, Host};
 use crate::policy::RetryPolicy;
@@ -135,6 +136,8 @@ pub struct Route {
     pub timeout: Duration,
     /// The endpoint as an error names it.
     pub endpoint_name: Arc<str>,
+    /// Where the headers of each attempt come from that change.
+    pub credentials: Option<CredentialSource>,
 }
 
 impl Settings {

@@ -154,7 +154,8 @@ impl<'a> Settler<'a> {
         let headers = self.headers(signal)?;
         let chosen = self.endpoint(signal, protocol)?;
         self.check_tls(signal, &chosen)?;
-        self.check_plain_text(signal, &chosen, &headers);
+        let credentials = self.pick(signal, |options| options.credentials.clone()).0;
+        self.check_plain_text(signal, &chosen, &headers, credentials.is_some());
         self.check_port(signal, &chosen, protocol);
         self.check_insecure(signal, &chosen, protocol);
         let proxy = self.proxy(signal, &chosen.endpoint)?;
@@ -189,6 +190,7 @@ impl<'a> Settler<'a> {
             headers: headers.into(),
             timeout,
             endpoint_name,
+            credentials,
         };
         Ok((wanted, route))
     }

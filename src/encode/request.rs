@@ -97,6 +97,11 @@ impl Body {
         self.shared.len == 0
     }
 
+    /// Whether both are the same bytes in the same memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// The pieces, in order.
     pub fn segments(&self) -> &[Bytes] {
         &self.shared.segments

@@ -5,9 +5,11 @@ use super::engine::Engine;
 use super::few::Few;
 use super::link::{Link, guarded, guarded_poll};
 use super::machine::ExportState;
+use super::prepare::Preparer;
 use super::sync::lock;
 use super::waiters::{Hub, Key};
 use crate::config::Config;
+use crate::credentials::Authorization;
 use crate::encode::Request;
 use crate::endpoint::Name;
 use crate::error::Error;
@@ -43,6 +45,8 @@ pub(crate) type Verdict = Result<Outcome, Error>;
 pub(crate) struct Channel<R: Runtime> {
     pub(crate) hub: Arc<Hub>,
     core: Mutex<Core<R>>,
+    /// Outside the lock, since what it does takes time.
+    preparer: Preparer,
 }
 
 struct Core<R: Runtime> {
@@ -75,6 +79,8 @@ struct Slot {
 struct After<R: Runtime> {
     /// Futures whose verdict is there.
     settled: Few<Key>,
+    /// Exports whose credentials are to be asked for.
+    unauthorized: Vec<(ExportId, Authorization)>,
     /// Sockets and futures of the runtime that are of no use any more.
     discarded: Vec<Link<R>>,
     /// The channel was closed, which the driver and every shutdown wait for.
@@ -88,6 +94,7 @@ impl<R: Runtime> Channel<R> {
         let engine = Engine::new(config, seed)?;
         let hub = Arc::new(Hub::new());
         Ok(Self {
+            preparer: engine.preparer(),
             core: Mutex::new(Core {
                 engine,
                 timer: runtime.timer(),
@@ -112,10 +119,11 @@ impl<R: Runtime> Channel<R> {
 
     /// Accepts an export; its deadline runs from here.
     pub(crate) fn submit(&self, request: Request) -> (ExportId, R) {
+        let prepared = self.preparer.prepare(request);
         let accepted = {
             let mut core = lock(&self.core);
             let now = core.runtime.now();
-            let id = core.engine.submit(now, request);
+            let id = core.engine.submit_prepared(now, prepared);
             core.exports.insert(
                 id,
                 Slot {
@@ -221,9 +229,45 @@ impl<R: Runtime> Channel<R> {
         result.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Runs `work` with the channel held; wakes are kept back until it was released. A panic goes on to the caller, but
-    /// keeps no other future from being woken.
+    /// Runs `work` with the channel held, and asks for the credentials that it wants once the channel was released. A panic
+    /// goes on to the caller.
     fn hold<T>(&self, work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T) -> T {
+        let (result, unauthorized) = self.hold_once(work);
+        self.authorize(unauthorized);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Asks for credentials, which is foreign code, and lets the exports go on with what it gives.
+    fn authorize(&self, mut unauthorized: Vec<(ExportId, Authorization)>) {
+        while !unauthorized.is_empty() {
+            let ask = |(id, authorization): (ExportId, Authorization)| (id, authorization.ask());
+            let answers: Vec<_> = unauthorized.into_iter().map(ask).collect();
+            let result;
+            (result, unauthorized) = self.hold_once(|core, after| {
+                for (id, answer) in &answers {
+                    let now = core.runtime.now();
+                    match answer {
+                        Ok(headers) => core.engine.handle(now, Fact::Authorized(*id, headers)),
+                        Err(why) => core.engine.handle(now, Fact::AuthorizeFailed(*id, why)),
+                    }
+                }
+                core.settle(after);
+                core.act(after);
+                core.write_all();
+                core.check_closed(after);
+                // What is set in motion, a connect or a write that did not end, is for those who pump.
+                self.hub.notify();
+            });
+            result.unwrap_or_else(|panic| resume_unwind(panic));
+        }
+    }
+
+    /// Runs `work` with the channel held; wakes are kept back until it was released. A panic in it keeps no other future
+    /// from being woken.
+    fn hold_once<T>(
+        &self,
+        work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T,
+    ) -> (std::thread::Result<T>, Vec<(ExportId, Authorization)>) {
         let mut after = After::new();
         let (result, must_wake) = {
             let mut core = lock(&self.core);
@@ -234,8 +278,9 @@ impl<R: Runtime> Channel<R> {
             let result = catch_unwind(AssertUnwindSafe(|| work(&mut core, &mut after)));
             (result, self.hub.end_pump())
         };
+        let unauthorized = core::mem::take(&mut after.unauthorized);
         self.finish(after, must_wake || result.is_err());
-        result.unwrap_or_else(|panic| resume_unwind(panic))
+        (result, unauthorized)
     }
 
     fn finish(&self, after: After<R>, must_wake: bool) {
@@ -243,6 +288,7 @@ impl<R: Runtime> Channel<R> {
             settled,
             discarded,
             is_closed,
+            unauthorized: _,
         } = after;
         for key in settled {
             self.hub.wake_one(key);
@@ -266,6 +312,7 @@ impl<R: Runtime> After<R> {
     fn new() -> Self {
         Self {
             settled: Few::new(),
+            unauthorized: Vec::new(),
             discarded: Vec::new(),
             is_closed: false,
         }
@@ -318,6 +365,7 @@ impl<R: Runtime> Core<R> {
                         after.discarded.push(self.links.swap_remove(at).1);
                     }
                 }
+                Action::Authorize(id, authorization) => after.unauthorized.push((id, authorization)),
             }
         }
         has_acted

@@ -1,6 +1,8 @@
 //! The words between an engine and the shell that drives it.
 
+use crate::credentials::{Authorization, CredentialHeaders};
 use crate::endpoint::{Name, Target};
+use crate::protocol::Failure;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -38,6 +40,10 @@ pub enum Fact<'a> {
     Failed(ConnId, &'a str),
     /// The time of [`poll_timeout`](super::Engine::poll_timeout) has come.
     Timeout,
+    /// [`Action::Authorize`] found these headers.
+    Authorized(ExportId, &'a CredentialHeaders),
+    /// [`Action::Authorize`] found none.
+    AuthorizeFailed(ExportId, &'a Failure),
     /// Nobody waits for this export any more.
     Cancel(ExportId),
     /// Refuse further exports; those without a verdict go on.
@@ -55,6 +61,9 @@ pub enum Action {
     /// Open a socket and answer [`Fact::Connected`] or [`Fact::ConnectFailed`]. A connection gets a further one for its
     /// next address after the first failed or took too long; the earlier attempt is then to be abandoned.
     Connect(ConnId, Target),
+    /// Ask for the credentials of an attempt, with no lock held, and answer [`Fact::Authorized`] or
+    /// [`Fact::AuthorizeFailed`]. The id is that of the export or of a part that it was split into.
+    Authorize(ExportId, Authorization),
     /// Write the bytes, after those of earlier actions, and answer with [`Fact::Sent`] as the socket takes them.
     Transmit(ConnId, Vec<Bytes>),
     /// Close the connection in whatever state it is, dropping bytes not yet written, and forget it.

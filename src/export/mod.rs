@@ -57,11 +57,13 @@ mod future;
 #[cfg(feature = "std")]
 mod link;
 mod machine;
+mod prepare;
 #[cfg(feature = "std")]
 mod sync;
 #[cfg(feature = "std")]
 mod waiters;
 
+pub use crate::credentials::{Authorization, CredentialHeaders, CredentialSource};
 pub use drive::{Action, ConnId, ExportId, Fact};
 pub use engine::Engine;
 #[cfg(feature = "std")]

@@ -6,5 +6,6 @@
 mod retry;
 mod retry_after;
 
+pub(crate) use retry::is_retryable_answer;
 pub use retry::{RetryPolicy, is_retryable};
 pub use retry_after::retry_after;

@@ -142,6 +142,15 @@ pub fn is_retryable(code: Code, throttled: bool) -> bool {
     }
 }
 
+/// Whether an answer may be repeated. Over OTLP/HTTP, whose statuses of 429, 502, 503 and 504 are read as `UNAVAILABLE`,
+/// no other is, whatever wait it asks for (OTLP specification, "OTLP/HTTP Response").
+pub(crate) fn is_retryable_answer(code: Code, throttled: bool, is_http: bool) -> bool {
+    match is_http {
+        true => code == Code::UNAVAILABLE,
+        false => is_retryable(code, throttled),
+    }
+}
+
 /// Evenly from nothing to `span`.
 fn drawn(span: Duration, rng: &mut Rng) -> Duration {
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);

@@ -106,10 +106,22 @@ impl Settler<'_> {
         )))
     }
 
-    pub(super) fn check_plain_text(&mut self, signal: Signal, chosen: &Chosen, headers: &[(String, String)]) {
+    pub(super) fn check_plain_text(
+        &mut self,
+        signal: Signal,
+        chosen: &Chosen,
+        headers: &[(String, String)],
+        has_source: bool,
+    ) {
         let endpoint = &chosen.endpoint;
         if endpoint.scheme() == Scheme::Https || endpoint.is_local() {
             return;
+        }
+        if has_source {
+            self.report.warn(format!(
+                "{}: what with_credentials gives goes to {endpoint} in plain text, where others can read it; use https",
+                signal_name(signal)
+            ));
         }
         let names = headers.iter().map(|(name, _)| name.as_str());
         let credentials: Vec<&str> = names.filter(|name| is_credential(name)).collect();

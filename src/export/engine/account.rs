@@ -13,8 +13,7 @@ impl<P: Connection> Engine<P> {
         let stats = &mut self.stats;
         stats.accepted += machine.items();
         stats.in_flight += machine.items();
-        stats.exports_in_flight += 1;
-        stats.bytes_in_flight += machine.encoded_len() as u64;
+        stats.bytes_in_flight += machine.held_bytes() as u64;
     }
 
     /// Books what an attempt that failed or ended leaves behind.
@@ -28,7 +27,7 @@ impl<P: Connection> Engine<P> {
         }
     }
 
-    /// Books an export that has just reached its verdict, and queues its outcome.
+    /// Books an export that has just reached its verdict, and queues its outcome; that of a part goes to its export.
     pub(super) fn settle(&mut self, id: ExportId) {
         self.account_attempt(id);
         let Some(machine) = self.exports.get(&id) else {
@@ -46,8 +45,7 @@ impl<P: Connection> Engine<P> {
         };
         let stats = &mut self.stats;
         stats.in_flight -= machine.items();
-        stats.exports_in_flight -= 1;
-        stats.bytes_in_flight -= machine.encoded_len() as u64;
+        stats.bytes_in_flight -= machine.held_bytes() as u64;
         let ItemCounts {
             delivered,
             rejected,
@@ -64,6 +62,12 @@ impl<P: Connection> Engine<P> {
             Err(error) if !error.is_cancelled() => stats.last_error = Some(error.to_string()),
             _ => {}
         }
-        self.settled.push_back(id);
+        match machine.family() {
+            Some(family) => self.settle_part(family, id),
+            None => {
+                self.stats.exports_in_flight -= 1;
+                self.settled.push_back(id);
+            }
+        }
     }
 }

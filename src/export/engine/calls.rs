@@ -2,9 +2,10 @@
 
 use super::Engine;
 use super::connections::Phase;
+use crate::credentials::CredentialHeaders;
 use crate::export::machine::{AttemptEnd, ExportState, Judge, LastFailure, Machine, Next};
 use crate::export::{ConnId, ExportId};
-use crate::protocol::{CallEnd, CallId, Connection, Failure};
+use crate::protocol::{CallEnd, CallId, Connection, Failure, Outgoing};
 use crate::time::Instant;
 use alloc::sync::Arc;
 
@@ -21,6 +22,11 @@ impl<P: Connection> Engine<P> {
             return;
         }
         let Some(until) = until else {
+            let route = self.settings.route(machine.signal());
+            if let (Some(source), None) = (&route.credentials, machine.credentials()) {
+                let rejected = machine.rejected_credentials().cloned();
+                return self.ask_credentials(id, source.clone(), rejected);
+            }
             machine.begin();
             self.lanes[lane].waiting.insert(id);
             return;
@@ -28,7 +34,7 @@ impl<P: Connection> Engine<P> {
         let why = self.lanes[lane].dialer.last_failure().cloned();
         match machine.postpone(until, why, &endpoint) {
             Next::Settled => self.settle(id),
-            Next::Retry(_) | Next::Resend => {
+            Next::Retry(_) | Next::Resend | Next::Reauthorize | Next::Split(_) => {
                 self.gates.insert((until, id));
             }
         }
@@ -55,12 +61,19 @@ impl<P: Connection> Engine<P> {
             };
             let deadline = machine.deadline();
             // One whose time is over is about to be settled, and is not sent any more.
-            let Some(request) = machine.request().filter(|_| deadline > self.now) else {
+            let (Some(request), Some(body), true) = (machine.request(), machine.body(), deadline > self.now)
+            else {
                 continue;
             };
-            let started = open
-                .session
-                .start(self.now, call, &self.settings.outgoing(request, deadline));
+            let outgoing = Outgoing {
+                body,
+                credentials: machine
+                    .credentials()
+                    .map(CredentialHeaders::as_slice)
+                    .unwrap_or_default(),
+                ..self.settings.outgoing(request, deadline)
+            };
+            let started = open.session.start(self.now, call, &outgoing);
             open.handle_start(self.now);
             if started.is_ok() {
                 open.calls.insert(call, id);
@@ -75,6 +88,9 @@ impl<P: Connection> Engine<P> {
     /// Judges an attempt that is over.
     pub(super) fn end_attempt(&mut self, id: ExportId, end: AttemptEnd) {
         let endpoint = self.endpoint_name(id);
+        let is_grpc = self
+            .lane_of(id)
+            .is_some_and(|lane| self.settings.lanes[lane].is_grpc);
         let Some(machine) = self.exports.get_mut(&id) else {
             return;
         };
@@ -83,20 +99,22 @@ impl<P: Connection> Engine<P> {
                 now: self.now,
                 policy: &self.settings.retry,
                 endpoint: &endpoint,
+                is_grpc,
                 rng: &mut self.rng,
             },
             end,
         );
         match next {
             Next::Settled => return self.settle(id),
-            Next::Resend => {}
+            Next::Split(bytes_max) => return self.split(id, bytes_max),
+            Next::Resend | Next::Reauthorize => {}
             Next::Retry(until) => {
                 self.gates.insert((until, id));
             }
         }
         self.stats.retries += 1;
         self.account_attempt(id);
-        if next == Next::Resend {
+        if matches!(next, Next::Resend | Next::Reauthorize) {
             self.admit(id);
         }
     }
@@ -147,6 +165,7 @@ impl<P: Connection> Engine<P> {
             self.gates.remove(&(gate, id));
         }
         self.lanes[lane].waiting.remove(&id);
+        self.authorizing.remove(&id);
         if let Some((conn, call)) = machine.call() {
             if self.cancel_call(conn, call) {
                 self.handle_request_sent(id);

@@ -391,7 +391,9 @@ impl<P: Connection> Engine<P> {
             // The session is asked by `is_draining`; a drain in order is no failure.
             Event::Draining(_) => {}
             Event::TooManyPings => {
-                if let Some(keepalive) = &mut self.settings.lanes[lane].keepalive {
+                if let Some(keepalive) =
+                    &mut alloc::sync::Arc::make_mut(&mut self.settings).lanes[lane].keepalive
+                {
                     keepalive.interval = keepalive.interval.saturating_mul(2);
                 }
             }

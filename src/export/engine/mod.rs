@@ -5,16 +5,19 @@
 //! a clock.
 
 mod account;
+mod authorize;
 mod calls;
 mod connections;
 mod dial;
+mod families;
 mod lane;
 mod timers;
 
 use super::machine::{ExportState, Machine, Verdict};
+use super::prepare::{Part, Parts, Prepared, Preparer};
 use super::{Action, ExportId, Fact};
 use crate::config::{Config, Settings};
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::error::{Error, Kind};
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::protocol::{self, Connection};
@@ -23,8 +26,11 @@ use crate::time::{Deadline, Instant};
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use connections::Conn;
+use core::time::Duration;
+use families::Family;
 use fastrand::Rng;
 use lane::LaneState;
 
@@ -39,13 +45,20 @@ use lane::LaneState;
 ///
 /// A time that runs backwards is read as the latest time seen.
 pub struct Engine<P: Connection = protocol::Default> {
-    settings: Settings,
+    settings: Arc<Settings>,
+    preparer: Preparer,
     rng: Rng,
     now: Instant,
     intake: Intake,
     next_id: u64,
-    /// Every export whose outcome has not been taken.
+    /// Every export whose outcome has not been taken, or the parts of one that was split, under ids of their own.
     exports: BTreeMap<ExportId, Machine>,
+    /// The exports that were split and whose outcome has not been taken.
+    families: BTreeMap<ExportId, Family>,
+    /// Parts without a verdict, beyond one an export.
+    surplus: u64,
+    /// The exports in `Init` whose credentials were asked for.
+    authorizing: BTreeSet<ExportId>,
     /// The deadlines of the exports without a verdict.
     deadlines: BTreeSet<(Instant, ExportId)>,
     /// The gates of the exports in `Init`.
@@ -84,7 +97,9 @@ impl<P: Connection> Engine<P> {
     /// As [`new`](Self::new), with settings that were checked.
     #[doc(hidden)]
     pub fn with_settings(settings: Settings, seed: u64) -> Self {
+        let settings = Arc::new(settings);
         Self {
+            preparer: Preparer::new(settings.clone()),
             lanes: settings.lanes.iter().map(LaneState::new).collect(),
             settings,
             rng: Rng::with_seed(seed),
@@ -92,6 +107,9 @@ impl<P: Connection> Engine<P> {
             intake: Intake::Open,
             next_id: 0,
             exports: BTreeMap::new(),
+            families: BTreeMap::new(),
+            surplus: 0,
+            authorizing: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             gates: BTreeSet::new(),
             settled: VecDeque::new(),
@@ -107,14 +125,41 @@ impl<P: Connection> Engine<P> {
     /// envelopes"). A request that does not fit under the memory limit beside the exports without a verdict, or not even
     /// alone, and every request after a shutdown, fails at once. The outcome comes from
     /// [`poll_outcome`](Self::poll_outcome) in each case.
+    ///
+    /// A request that is larger than the settings allow, or than the collector was found to take, is sent in parts, which
+    /// have one outcome: the sum of theirs. A single record that is larger than the settings allow is dropped.
     pub fn submit(&mut self, now: Instant, request: Request) -> ExportId {
+        let prepared = self.preparer.prepare(request);
+        self.submit_prepared(now, prepared)
+    }
+
+    /// Takes an export that was made ready elsewhere, by this engine's own preparer.
+    pub(crate) fn submit_prepared(&mut self, now: Instant, prepared: Prepared) -> ExportId {
         self.advance_clock(now);
         let id = ExportId(self.next_number());
+        let refusal = self.refusal(&prepared);
+        let Prepared { request, parts } = prepared;
         let timeout = request
             .timeout()
             .unwrap_or(self.settings.route(request.signal()).timeout);
-        let refusal = self.refusal(&request);
-        let mut machine = Machine::new(request, self.now, timeout);
+        self.stats.exports_in_flight += 1;
+        match parts {
+            Parts::Many(parts) if refusal.is_none() => self.submit_family(id, parts, timeout),
+            Parts::One(part) => self.submit_part(id, part, timeout, refusal),
+            Parts::Many(_) => self.submit_part(id, Part::plain(request), timeout, refusal),
+        }
+        self.check();
+        id
+    }
+
+    fn submit_part(
+        &mut self,
+        id: ExportId,
+        part: Part,
+        timeout: Duration,
+        refusal: Option<(Error, DropReason)>,
+    ) {
+        let mut machine = Machine::new(part, self.now, timeout);
         self.account_submitted(&machine);
         if let Some(verdict) = decided(refusal, machine.items()) {
             machine.refuse(verdict);
@@ -129,8 +174,6 @@ impl<P: Connection> Engine<P> {
             self.admit(id);
             self.pump();
         }
-        self.check();
-        id
     }
 
     /// Takes a fact. A fact about a connection that was closed, or out of its order, is ignored.
@@ -146,7 +189,9 @@ impl<P: Connection> Engine<P> {
             Fact::Eof(conn) => self.handle_gone(conn, "the collector closed the connection"),
             Fact::Failed(conn, why) => self.handle_gone(conn, why),
             Fact::Timeout => {}
-            Fact::Cancel(id) => self.abandon(id, Machine::cancel),
+            Fact::Authorized(id, headers) => self.handle_authorized(id, headers),
+            Fact::AuthorizeFailed(id, why) => self.handle_not_authorized(id, why.clone()),
+            Fact::Cancel(id) => self.abandon_all(id, Machine::cancel),
             Fact::Drain => self.intake = self.intake.max(Intake::Draining),
             Fact::Shutdown => self.handle_shutdown(),
         }
@@ -173,6 +218,9 @@ impl<P: Connection> Engine<P> {
     /// The verdict of an export, in the order in which they were reached. The export is forgotten with it.
     pub fn poll_outcome(&mut self) -> Option<(ExportId, Result<Outcome, Error>)> {
         let id = self.settled.pop_front()?;
+        if let Some(family) = self.families.remove(&id) {
+            return Some((id, family.into_verdict()));
+        }
         let verdict = self.exports.remove(&id)?.into_verdict()?;
         Some((id, verdict))
     }
@@ -182,13 +230,22 @@ impl<P: Connection> Engine<P> {
         self.stats.clone()
     }
 
-    /// Where an export is; `None` once its outcome was taken.
+    /// Where an export is, or the part of it that has come least far; `None` once its outcome was taken.
     pub fn state(&self, id: ExportId) -> Option<ExportState> {
+        if let Some(family) = self.families.get(&id) {
+            let states = family
+                .live()
+                .filter_map(|part| Some(self.exports.get(&part)?.state()));
+            return Some(states.min().unwrap_or(ExportState::Done));
+        }
         self.exports.get(&id).map(Machine::state)
     }
 
     /// When the time of an export is over; `None` once its outcome was taken.
     pub fn deadline(&self, id: ExportId) -> Option<Instant> {
+        if let Some(family) = self.families.get(&id) {
+            return Some(family.deadline());
+        }
         self.exports.get(&id).map(Machine::deadline)
     }
 
@@ -197,9 +254,21 @@ impl<P: Connection> Engine<P> {
         &self.settings
     }
 
+    /// What makes requests ready for this engine, outside of its lock.
+    #[cfg(feature = "std")]
+    pub(crate) fn preparer(&self) -> Preparer {
+        self.preparer.clone()
+    }
+
+    /// The largest request of a signal that is sent in one part: what the settings allow, or less once the collector has
+    /// refused that.
+    pub fn request_bytes_max(&self, signal: Signal) -> usize {
+        self.preparer.request_bytes_max(signal)
+    }
+
     /// Whether every export has its verdict and nothing is left to poll.
     pub fn is_idle(&self) -> bool {
-        self.exports.is_empty() && self.actions.is_empty()
+        self.exports.is_empty() && self.families.is_empty() && self.actions.is_empty()
     }
 
     /// Whether [`Fact::Drain`] or [`Fact::Shutdown`] was taken: no further export is accepted.
@@ -218,15 +287,15 @@ impl<P: Connection> Engine<P> {
     }
 
     /// Why a request cannot be taken at all.
-    fn refusal(&self, request: &Request) -> Option<(Error, DropReason)> {
-        let endpoint = &self.settings.route(request.signal()).endpoint_name;
+    fn refusal(&self, prepared: &Prepared) -> Option<(Error, DropReason)> {
+        let endpoint = &self.settings.route(prepared.request.signal()).endpoint_name;
         let refuse = |kind, text| Error::new(kind, text).with_endpoint(endpoint.clone());
         if self.is_draining() {
             let text = "the exporter was shut down before this export; submit exports before the shutdown";
             return Some((refuse(Kind::Shutdown, text.to_owned()), DropReason::Shutdown));
         }
         let limit = self.settings.memory_limit_bytes as u64;
-        let (len, held) = (request.encoded_len() as u64, self.stats.bytes_in_flight);
+        let (len, held) = (prepared.held_bytes() as u64, self.stats.bytes_in_flight);
         if len > limit {
             let text = format!(
                 "a request of {len} bytes is larger than the memory limit of {limit} bytes by itself; split it, or raise \
@@ -274,9 +343,9 @@ impl<P: Connection> Engine<P> {
     fn check(&self) {
         debug_assert!(self.stats.is_conserved(), "{:?}", self.stats);
         debug_assert_eq!(
-            self.stats.exports_in_flight as usize,
-            self.deadlines.len(),
-            "an export without a verdict has a deadline"
+            self.stats.exports_in_flight + self.surplus,
+            self.deadlines.len() as u64,
+            "an export without a verdict has a deadline, as has each of its parts"
         );
     }
 }

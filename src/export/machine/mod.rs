@@ -3,13 +3,17 @@
 //! Owns the states of the export, the count of its attempts, the knowledge of whether the collector may have processed
 //! it, and the words of its verdict. Never touches a connection: the engine tells it what became of each attempt.
 
+mod size;
 mod state;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
-use super::ConnId;
-use crate::encode::{Request, Signal};
+use super::prepare::{CAP_BYTES_MIN, Part};
+use super::{ConnId, ExportId};
+use crate::code::Code;
+use crate::credentials::CredentialHeaders;
+use crate::encode::{Body, Request, Signal};
 use crate::error::Error;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::policy::{self, RetryPolicy};
@@ -20,6 +24,7 @@ use core::fmt;
 use core::mem;
 use core::time::Duration;
 use fastrand::Rng;
+use size::SizeRefusal;
 use state::{Event, State};
 use verdict::Fate;
 pub(crate) use verdict::{LastFailure, Span};
@@ -33,7 +38,7 @@ pub(crate) type Verdict = Result<Outcome, Error>;
 /// `Done` from everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExportState {
-    /// Waits until it may make its next attempt: for its backoff, or for the endpoint's.
+    /// Waits until it may make its next attempt: for its backoff, for the endpoint's, or for credentials.
     Init,
     /// Waits for a connection with room for it: name resolution, connecting, other calls under way.
     Connecting,
@@ -72,19 +77,30 @@ impl fmt::Display for ExportState {
 /// a server which refuses everything is not hammered.
 const FREE_RESENDS: u32 = 1;
 
-/// One export.
+/// How often one export is split after refusals that name no size. Each halves it: a collector that refuses everything is
+/// not told so a record at a time.
+const SPLITS_MAX: u32 = 10;
+
+/// One export, or one part of an export that was split.
 pub(crate) struct Machine {
     state: State,
     /// Released with the verdict.
-    request: Option<Request>,
+    part: Option<Part>,
     signal: Signal,
+    /// The export that it is a part of.
+    family: Option<ExportId>,
     items: u64,
-    encoded_len: usize,
+    held_bytes: usize,
     timeout: Duration,
     deadline: Instant,
     /// Attempts begun.
     attempts: u32,
     free_resends: u32,
+    /// Further attempts that do not count: with other credentials, and as parts of a request that was too large.
+    uncounted: u32,
+    /// How often it was split.
+    splits: u32,
+    auth: Auth,
     /// Failures since the last hint, or since the beginning.
     step: u32,
     hint: Option<Duration>,
@@ -95,12 +111,30 @@ pub(crate) struct Machine {
     last: Option<LastFailure>,
 }
 
+/// The credentials of the next attempt.
+#[derive(Debug, Default)]
+enum Auth {
+    /// None were asked for.
+    #[default]
+    None,
+    /// They are there.
+    Ready(CredentialHeaders),
+    /// The collector refused these; once others are there, the export is sent once more.
+    Rejected(CredentialHeaders),
+    /// As `Ready`, after others were refused.
+    Second(CredentialHeaders),
+    /// Others were refused, and it was sent once more.
+    Exhausted,
+}
+
 /// How an attempt ended.
 pub(crate) enum AttemptEnd {
     /// No connection could be opened; the endpoint may be tried again at the time given.
     NotConnected(LastFailure, Instant),
     /// No connection can be opened, whenever it is tried.
     Refused(LastFailure),
+    /// No credentials could be had.
+    NotAuthorized(Failure),
     /// Its call ended.
     Call(CallEnd),
     /// Its request was sent whole on a connection that had been idle, and was closed by the peer without a word.
@@ -112,6 +146,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) now: Instant,
     pub(crate) policy: &'a RetryPolicy,
     pub(crate) endpoint: &'a Arc<str>,
+    /// Whether the collector is spoken to over gRPC.
+    pub(crate) is_grpc: bool,
     pub(crate) rng: &'a mut Rng,
 }
 
@@ -122,30 +158,65 @@ pub(crate) enum Next {
     Resend,
     /// The machine is back in `Init` until this time.
     Retry(Instant),
+    /// The machine is back in `Init`, its gate open: the collector refused its credentials, and takes others perhaps.
+    Reauthorize,
+    /// The machine is back in `Init`, its gate open: the collector refused the size, and takes parts of at most so many
+    /// bytes perhaps.
+    Split(usize),
     /// The machine is done.
     Settled,
 }
 
 impl Machine {
     /// An export submitted now; its deadline runs from here.
-    pub(crate) fn new(request: Request, now: Instant, timeout: Duration) -> Self {
+    pub(crate) fn new(part: Part, now: Instant, timeout: Duration) -> Self {
+        let request = part.request();
         let is_empty = request.items() == 0 || request.encoded_len() == 0;
         Self {
             state: State::Init { until: now },
             items: if is_empty { 0 } else { request.items() },
-            encoded_len: request.encoded_len(),
+            held_bytes: part.held_bytes(),
             signal: request.signal(),
-            request: Some(request),
+            family: None,
+            part: Some(part),
             timeout,
             deadline: now + timeout,
             attempts: 0,
             free_resends: 0,
+            uncounted: 0,
+            splits: 0,
+            auth: Auth::None,
             step: 0,
             hint: None,
             unanswered: false,
             duplicates: 0,
             last: None,
         }
+    }
+
+    /// A part of an export whose request was refused for its size: it goes on where that was.
+    pub(crate) fn part_of(whole: &Self, part: Part, now: Instant) -> Self {
+        Self {
+            deadline: whole.deadline,
+            attempts: whole.attempts,
+            free_resends: whole.free_resends,
+            uncounted: whole.uncounted,
+            splits: whole.splits + 1,
+            step: whole.step,
+            hint: whole.hint,
+            unanswered: whole.unanswered,
+            last: whole.last.clone(),
+            ..Self::new(part, now, whole.timeout)
+        }
+    }
+
+    /// The export that it is a part of.
+    pub(crate) fn family(&self) -> Option<ExportId> {
+        self.family
+    }
+
+    pub(crate) fn join(&mut self, family: ExportId) {
+        self.family = Some(family);
     }
 
     pub(crate) fn state(&self) -> ExportState {
@@ -166,13 +237,51 @@ impl Machine {
         self.items
     }
 
-    pub(crate) fn encoded_len(&self) -> usize {
-        self.encoded_len
+    /// The bytes that count against the memory limit.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// The request, until the verdict.
     pub(crate) fn request(&self) -> Option<&Request> {
-        self.request.as_ref()
+        self.part.as_ref().map(Part::request)
+    }
+
+    /// What goes on the wire, until the verdict.
+    pub(crate) fn body(&self) -> Option<&Body> {
+        self.part.as_ref().map(Part::body)
+    }
+
+    /// The credentials of the attempt.
+    pub(crate) fn credentials(&self) -> Option<&CredentialHeaders> {
+        match &self.auth {
+            Auth::Ready(headers) | Auth::Second(headers) => Some(headers),
+            Auth::None | Auth::Rejected(_) | Auth::Exhausted => None,
+        }
+    }
+
+    /// The credentials that the collector refused, where others are to be asked for on that account.
+    pub(crate) fn rejected_credentials(&self) -> Option<&CredentialHeaders> {
+        match &self.auth {
+            Auth::Rejected(headers) => Some(headers),
+            _ => None,
+        }
+    }
+
+    /// Takes the credentials of the next attempt, in `Init`. Settles where the collector has refused the very same.
+    pub(crate) fn authorize(&mut self, headers: CredentialHeaders, endpoint: &Arc<str>) -> Option<Next> {
+        self.auth = match mem::take(&mut self.auth) {
+            Auth::Rejected(rejected) if rejected == headers => return Some(self.give_up_refused(endpoint)),
+            Auth::None => Auth::Ready(headers),
+            Auth::Ready(_) | Auth::Rejected(_) | Auth::Second(_) | Auth::Exhausted => Auth::Second(headers),
+        };
+        None
+    }
+
+    /// The last answer stands as the verdict, in `Init`.
+    pub(crate) fn give_up_refused(&mut self, endpoint: &Arc<str>) -> Next {
+        let verdict = self.refused(endpoint);
+        self.settle(Event::GiveUp(verdict))
     }
 
     /// When the gate opens, in `Init`.
@@ -261,6 +370,7 @@ impl Machine {
                 let verdict = self.failed_for_good(judge.endpoint);
                 return self.settle(Event::GiveUp(verdict));
             }
+            AttemptEnd::NotAuthorized(failure) => return self.handle_not_authorized(judge, failure),
             AttemptEnd::Stale(failure) => {
                 self.request_sent();
                 self.leave_unanswered();
@@ -285,9 +395,9 @@ impl Machine {
         }
     }
 
-    /// Notes what keeps an export from a connection, for its verdict. An earlier failure says more.
+    /// Notes what keeps an export from a connection or from its credentials, for its verdict. An earlier failure says more.
     pub(crate) fn explain(&mut self, pending: Option<LastFailure>) {
-        if self.state() == ExportState::Connecting && self.last.is_none() {
+        if matches!(self.state(), ExportState::Init | ExportState::Connecting) && self.last.is_none() {
             self.last = pending;
         }
     }
@@ -314,8 +424,21 @@ impl Machine {
     }
 
     fn handle_answer(&mut self, judge: &mut Judge<'_>, answer: Answer) -> Next {
+        if let Some(refusal) = size::size_refusal(&answer) {
+            if let Some(bytes_max) = self.smaller(refusal) {
+                self.last = Some(LastFailure::answered(answer));
+                return self.start_over(judge.now, Next::Split(bytes_max));
+            }
+        }
+        if answer.code == Code::UNAUTHENTICATED {
+            if let Auth::Ready(rejected) = &self.auth {
+                self.auth = Auth::Rejected(rejected.clone());
+                self.last = Some(LastFailure::answered(answer));
+                return self.start_over(judge.now, Next::Reauthorize);
+            }
+        }
         self.book_duplicate();
-        if answer.code == crate::code::Code::OK {
+        if answer.code == Code::OK {
             let rejected = answer.rejected.min(self.items);
             let outcome = Outcome {
                 counts: ItemCounts {
@@ -328,7 +451,8 @@ impl Machine {
             };
             return self.settle(Event::Answer(Ok(outcome)));
         }
-        let is_retryable = policy::is_retryable(answer.code, answer.retry_after.is_some());
+        let is_retryable =
+            policy::is_retryable_answer(answer.code, answer.retry_after.is_some(), answer.is_http);
         let retry_after = answer.retry_after;
         self.last = Some(LastFailure::answered(answer));
         if !is_retryable {
@@ -345,11 +469,47 @@ impl Machine {
         self.retry_or_give_up(judge, None)
     }
 
+    /// Back to `Init` at once, for an attempt that does not count as one more.
+    fn start_over(&mut self, now: Instant, next: Next) -> Next {
+        self.uncounted = self.uncounted.saturating_add(1);
+        self.retry(now);
+        next
+    }
+
+    /// The size to try after this refusal, or `None` where that would be of no use.
+    fn smaller(&self, refusal: SizeRefusal) -> Option<usize> {
+        let part = self.part.as_ref()?;
+        let len = part.request().encoded_len();
+        if self.items < 2 || self.splits >= SPLITS_MAX {
+            return None;
+        }
+        let named = refusal.max.map(|max| part.encoded_size(max, refusal.received));
+        match named {
+            Some(named) if named < len => Some(named),
+            _ if len >= 2 * CAP_BYTES_MIN => Some(len.div_ceil(2)),
+            _ => None,
+        }
+    }
+
+    fn handle_not_authorized(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
+        if let Auth::Rejected(_) = self.auth {
+            return self.give_up_refused(judge.endpoint);
+        }
+        self.begin();
+        let is_retryable = failure.is_retryable;
+        self.last = Some(LastFailure::credentials(failure));
+        if is_retryable {
+            return self.retry_or_give_up(judge, None);
+        }
+        let verdict = self.failed_for_good(judge.endpoint);
+        self.settle(Event::GiveUp(verdict))
+    }
+
     fn handle_unprocessed(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
         if failure.is_retryable && self.free_resends < FREE_RESENDS && judge.now < self.deadline {
             self.free_resends += 1;
-            self.last = Some(LastFailure::transport(failure));
-            self.apply(Event::Retry(judge.now));
+            self.last = Some(LastFailure::transport(failure, judge.is_grpc));
+            self.retry(judge.now);
             return Next::Resend;
         }
         self.handle_failure(judge, failure)
@@ -357,7 +517,7 @@ impl Machine {
 
     fn handle_failure(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
         let is_retryable = failure.is_retryable;
-        self.last = Some(LastFailure::transport(failure));
+        self.last = Some(LastFailure::transport(failure, judge.is_grpc));
         if is_retryable {
             return self.retry_or_give_up(judge, None);
         }
@@ -368,7 +528,8 @@ impl Machine {
     /// Goes back to `Init`, unless the policy or the deadline forbid it. `next` is the time the endpoint's own backoff
     /// allows, in place of the export's.
     fn retry_or_give_up(&mut self, judge: &mut Judge<'_>, next: Option<Instant>) -> Next {
-        if self.attempts - self.free_resends.min(self.attempts) >= judge.policy.attempts_max {
+        let free = self.free_resends.saturating_add(self.uncounted);
+        if self.attempts.saturating_sub(free) >= judge.policy.attempts_max {
             let verdict = self.out_of_attempts(judge.endpoint);
             return self.settle(Event::GiveUp(verdict));
         }
@@ -383,8 +544,18 @@ impl Machine {
             let verdict = self.too_late(judge.endpoint);
             return self.settle(Event::GiveUp(verdict));
         }
-        self.apply(Event::Retry(until));
+        self.retry(until);
         Next::Retry(until)
+    }
+
+    /// Goes back to `Init`; the next attempt asks for credentials anew.
+    fn retry(&mut self, until: Instant) {
+        self.auth = match mem::take(&mut self.auth) {
+            Auth::None | Auth::Ready(_) => Auth::None,
+            Auth::Rejected(rejected) => Auth::Rejected(rejected),
+            Auth::Second(_) | Auth::Exhausted => Auth::Exhausted,
+        };
+        self.apply(Event::Retry(until));
     }
 
     /// The call under way is abandoned from this side.
@@ -420,7 +591,8 @@ impl Machine {
 
     fn settle(&mut self, event: Event) -> Next {
         self.apply(event);
-        self.request = None;
+        self.part = None;
+        self.auth = Auth::None;
         Next::Settled
     }
 

@@ -5,8 +5,9 @@ use crate::code::Code;
 use crate::error::{Error, Kind};
 use crate::outcome::{DropReason, ItemCounts};
 use crate::protocol::{Answer, Failure};
+use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
@@ -22,7 +23,9 @@ pub(crate) struct LastFailure {
     advice: &'static str,
     code: Option<Code>,
     http_status: Option<u16>,
+    is_http: bool,
     retry_after: Option<Duration>,
+    location: Option<Arc<str>>,
     /// It has not failed yet; it only takes its time.
     is_pending: bool,
 }
@@ -36,7 +39,9 @@ impl LastFailure {
             advice,
             code: None,
             http_status: None,
+            is_http: false,
             retry_after: None,
+            location: None,
             is_pending: false,
         }
     }
@@ -50,35 +55,43 @@ impl LastFailure {
     }
 
     /// The connection failed under the call.
-    pub(super) fn transport(failure: Failure) -> Self {
+    pub(super) fn transport(failure: Failure, is_grpc: bool) -> Self {
+        let advice = match is_grpc {
+            true => "check that the endpoint speaks OTLP over gRPC",
+            false => "check that the endpoint speaks OTLP over HTTP",
+        };
         Self {
             kind: Kind::Transport,
-            message: failure.message.into(),
-            ..Self::connect("", "check that the endpoint speaks OTLP over gRPC")
+            ..Self::connect(failure.message, advice)
+        }
+    }
+
+    /// The source of credentials gave none.
+    pub(super) fn credentials(failure: Failure) -> Self {
+        Self {
+            kind: Kind::Credentials,
+            ..Self::connect(failure.message, "check what with_credentials was given")
         }
     }
 
     /// The collector answered with a failure.
     pub(super) fn answered(answer: Answer) -> Self {
-        let message = shortened(&answer.message);
-        let message = match (answer.http_status, message) {
-            (None, "") => format!("the collector answered {}", answer.code),
-            (None, message) => format!("the collector answered {}: {message}", answer.code),
-            (Some(status), "") => format!("the collector answered HTTP {status} ({})", answer.code),
-            (Some(status), message) => {
-                format!(
-                    "the collector answered HTTP {status} ({}): {message}",
-                    answer.code
-                )
-            }
-        };
+        let location: Option<Arc<str>> = answer.location.as_deref().map(|to| shortened(to).into());
         Self {
             kind: Kind::Status,
-            message: message.into(),
-            advice: advice(answer.code),
+            message: described(&answer, location.as_deref()).into(),
+            advice: match &location {
+                Some(_) => {
+                    "redirects are not followed, set the endpoint to where it leads if that is to be trusted"
+                }
+                None if answer.is_http => advice_on_http(answer.http_status.unwrap_or(200)),
+                None => advice(answer.code),
+            },
             code: Some(answer.code),
             http_status: answer.http_status,
+            is_http: answer.is_http,
             retry_after: answer.retry_after,
+            location,
             is_pending: false,
         }
     }
@@ -207,7 +220,10 @@ impl Machine {
         }
         if let Some(last) = &self.last {
             if let Some(code) = last.code {
-                error = error.with_code(code);
+                error = error.with_code(code).with_http(last.is_http);
+            }
+            if let Some(location) = &last.location {
+                error = error.with_location((**location).to_owned());
             }
             if let Some(status) = last.http_status {
                 error = error.with_http_status(status);
@@ -217,6 +233,55 @@ impl Machine {
             }
         }
         error
+    }
+}
+
+/// An answer in words: its status, and what the peer said to it.
+fn described(answer: &Answer, location: Option<&str>) -> String {
+    let (code, message) = (answer.code, shortened(&answer.message).trim());
+    let mut text = match answer.http_status {
+        None if answer.is_http => String::from("the collector answered"),
+        None => format!("the collector answered {code}"),
+        // The words begin with the status themselves.
+        Some(status) if names_status(message, status) => {
+            return located(format!("the collector answered {message}"), location);
+        }
+        Some(status) if answer.is_http => format!("the collector answered HTTP {status}"),
+        Some(status) => format!("the collector answered HTTP {status} ({code})"),
+    };
+    if !message.is_empty() {
+        text += ": ";
+        text += message;
+    }
+    located(text, location)
+}
+
+/// Whether the words begin with `HTTP` and the status.
+fn names_status(message: &str, status: u16) -> bool {
+    let rest = message
+        .strip_prefix("HTTP ")
+        .and_then(|rest| rest.strip_prefix(&*status.to_string()));
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+}
+
+/// Adds where a redirect leads, unless the words say so.
+fn located(text: String, location: Option<&str>) -> String {
+    match location {
+        Some(location) if !text.contains(location) => format!("{text}, a redirect to {location:?}"),
+        _ => text,
+    }
+}
+
+/// What to do about a status of OTLP/HTTP.
+fn advice_on_http(status: u16) -> &'static str {
+    match status {
+        401 | 403 | 407 => "check the credentials in the headers",
+        404 | 405 => "check the endpoint's path, and that an OTLP/HTTP receiver takes this signal there",
+        406 | 415 => "check that the collector takes the protocol and the compression that are set",
+        413 => "send smaller batches, or raise the collector's limits",
+        429 | 500..=599 => "check the collector and what it exports to",
+        400..=499 => "the collector's log says what it objects to",
+        _ => "check that the endpoint is an OTLP/HTTP receiver",
     }
 }
 

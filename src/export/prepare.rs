@@ -1,0 +1,249 @@
+//! What is done to a request before it is sent: splitting, JSON, compression. It takes time and is done outside every lock.
+
+use crate::coding;
+use crate::config::{Compression, Protocol, Route, Settings};
+use crate::encode::{Body, Request, Signal};
+use crate::error::{Error, Kind};
+use crate::outcome::{DropReason, ItemCounts};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// The smallest size that is learned from refusals.
+pub(crate) const CAP_BYTES_MIN: usize = 1_024;
+
+/// Makes requests ready for an engine. Clones share what the engine learns about the collectors.
+#[derive(Clone)]
+pub(crate) struct Preparer {
+    settings: Arc<Settings>,
+    caps: Arc<Caps>,
+}
+
+/// The sizes that collectors were found to take, by [`Signal::index`]; each signal has one destination.
+struct Caps([AtomicUsize; Signal::ALL.len()]);
+
+/// A request that is ready to be sent.
+pub(crate) struct Prepared {
+    /// As it was given.
+    pub(crate) request: Request,
+    pub(crate) parts: Parts,
+}
+
+/// What a request became.
+pub(crate) enum Parts {
+    /// One part, the request itself.
+    One(Part),
+    /// Any number, some of which may be refused.
+    Many(Vec<Result<Part, Refused>>),
+}
+
+/// A request of one call, with what is sent of it.
+pub(crate) struct Part {
+    request: Request,
+    /// What goes on the wire.
+    body: Body,
+    /// The length of that before compression.
+    plain_len: usize,
+}
+
+/// A part that is not sent.
+pub(crate) struct Refused {
+    pub(crate) request: Request,
+    pub(crate) error: Error,
+}
+
+impl Preparer {
+    pub(crate) fn new(settings: Arc<Settings>) -> Self {
+        let max = settings.request_bytes_max;
+        Self {
+            settings,
+            caps: Arc::new(Caps(Signal::ALL.map(|_| AtomicUsize::new(max)))),
+        }
+    }
+
+    /// The largest request of a signal that is made: the setting, or less where the collector refused that.
+    pub(crate) fn request_bytes_max(&self, signal: Signal) -> usize {
+        self.caps.0[signal.index()].load(Ordering::Relaxed)
+    }
+
+    /// The collector takes no more than so many bytes of a signal.
+    pub(crate) fn learn(&self, signal: Signal, bytes_max: usize) {
+        let bytes_max = bytes_max.max(CAP_BYTES_MIN);
+        self.caps.0[signal.index()].fetch_min(bytes_max, Ordering::Relaxed);
+    }
+
+    /// Makes a request ready. One that is to be sent as it is costs no allocation.
+    pub(crate) fn prepare(&self, request: Request) -> Prepared {
+        let bytes_max = self.request_bytes_max(request.signal());
+        let route = self.settings.route(request.signal());
+        let len = request.encoded_len();
+        let is_plain = route.protocol != Protocol::HttpJson && route.compression == Compression::None;
+        let is_hopeless = len > self.settings.memory_limit_bytes || request.is_empty();
+        let parts = if is_hopeless || (is_plain && len <= bytes_max) {
+            Parts::One(Part::plain(request.clone()))
+        } else {
+            Parts::Many(self.make(&request, bytes_max))
+        };
+        Prepared { request, parts }
+    }
+
+    /// Parts of a request of at most `bytes_max` bytes each, or of a single record. What the engine has learned splits, but
+    /// only what the setting forbids is refused.
+    pub(crate) fn make(&self, request: &Request, bytes_max: usize) -> Vec<Result<Part, Refused>> {
+        let mut made = Vec::new();
+        let mut open = Vec::from([(request.clone(), bytes_max)]);
+        while let Some((request, bytes_max)) = open.pop() {
+            for piece in split(&request, bytes_max) {
+                match self.make_one(piece) {
+                    Made::Done(part) => made.push(part),
+                    // Its JSON is longer than the setting allows: smaller ones may not be.
+                    Made::Smaller(piece, bytes_max) => open.push((piece, bytes_max)),
+                }
+            }
+        }
+        made
+    }
+
+    fn make_one(&self, request: Request) -> Made {
+        let route = self.settings.route(request.signal());
+        let max = self.settings.request_bytes_max;
+        if request.encoded_len() > max {
+            return Made::Done(Err(too_large(request, max, route)));
+        }
+        let plain = match written(&request, route) {
+            Ok(plain) => plain,
+            Err(error) => return Made::Done(Err(Refused { request, error })),
+        };
+        let plain_len = plain.len();
+        if plain_len > max {
+            let scaled = scaled(max, request.encoded_len(), plain_len).min(request.encoded_len() - 1);
+            return match is_divisible(&request, scaled) {
+                true => Made::Smaller(request, scaled),
+                false => Made::Done(Err(too_large(request, max, route))),
+            };
+        }
+        Made::Done(Ok(Part {
+            body: coding::compress(route.compression, &plain),
+            request,
+            plain_len,
+        }))
+    }
+}
+
+enum Made {
+    Done(Result<Part, Refused>),
+    /// To be split to this size.
+    Smaller(Request, usize),
+}
+
+impl Part {
+    /// A request that is sent as it is.
+    pub(crate) fn plain(request: Request) -> Self {
+        Self {
+            body: request.body().clone(),
+            plain_len: request.encoded_len(),
+            request,
+        }
+    }
+
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    pub(crate) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// What counts against the memory limit: the message, and what was made of it for the wire.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let message = self.request.encoded_len();
+        let made = if self.body.is_same(self.request.body()) {
+            0
+        } else {
+            self.body.len()
+        };
+        message + made
+    }
+
+    /// A size on the wire, as the peer counts it, as a size of encoded messages like this one. A peer counts before or after
+    /// compression, which shows where it names the size that it saw.
+    pub(crate) fn encoded_size(&self, wire: u64, seen: Option<u64>) -> usize {
+        let seen = seen.and_then(|seen| usize::try_from(seen).ok());
+        let seen = match seen {
+            Some(seen) if seen == self.body.len() => seen,
+            _ => self.plain_len,
+        };
+        scaled(
+            usize::try_from(wire).unwrap_or(usize::MAX),
+            self.request.encoded_len(),
+            seen,
+        )
+    }
+}
+
+impl Prepared {
+    /// What counts against the memory limit.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.parts {
+            Parts::One(part) => part.held_bytes(),
+            Parts::Many(parts) => parts.iter().flatten().map(Part::held_bytes).sum(),
+        }
+    }
+}
+
+/// The message in the form of its route, not compressed.
+fn written(request: &Request, route: &Route) -> Result<Body, Error> {
+    match route.protocol {
+        _ => Ok(request.body().clone()),
+    }
+}
+
+/// `value × to ÷ from`, rounded down.
+fn scaled(value: usize, to: usize, from: usize) -> usize {
+    let scaled = value as u128 * to as u128 / from.max(1) as u128;
+    usize::try_from(scaled).unwrap_or(usize::MAX)
+}
+
+/// The pieces of a request of at most so many bytes each, or of one record. A request that cannot be taken apart without
+/// losing count of its items stays whole.
+fn split(request: &Request, bytes_max: usize) -> Vec<Request> {
+    if request.encoded_len() <= bytes_max {
+        return Vec::from([request.clone()]);
+    }
+    let pieces: Vec<Request> = Vec::from([request.clone()]);
+    let items: u64 = pieces.iter().map(Request::items).sum();
+    if items == request.items() && !pieces.iter().any(Request::is_empty) {
+        pieces
+    } else {
+        Vec::from([request.clone()])
+    }
+}
+
+fn is_divisible(request: &Request, bytes_max: usize) -> bool {
+    request.items() > 1 && split(request, bytes_max).len() > 1
+}
+
+fn too_large(request: Request, max: usize, route: &Route) -> Refused {
+    let text = format!(
+        "a record of {} bytes is larger by itself than the {max} bytes that a request may have; make it smaller, or allow \
+         larger requests",
+        request.encoded_len()
+    );
+    Refused {
+        error: refusal(Kind::TooLarge, text, &request, DropReason::TooLarge)
+            .with_endpoint(route.endpoint_name.clone()),
+        request,
+    }
+}
+
+fn refusal(kind: Kind, text: String, request: &Request, reason: DropReason) -> Error {
+    let counts = ItemCounts {
+        dropped: request.items(),
+        ..ItemCounts::default()
+    };
+    Error::new(kind, text)
+        .with_counts(counts)
+        .with_drop_reason(reason)
+}
