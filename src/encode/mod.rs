@@ -29,10 +29,6 @@ mod segments;
 mod shared;
 mod sink;
 mod span;
-#[cfg_attr(
-    not(feature = "testing"),
-    allow(dead_code, reason = "the export layer splits what is over its cap")
-)]
 pub(crate) mod split;
 mod state;
 mod tables;

@@ -2,7 +2,7 @@
 
 use crate::coding;
 use crate::config::{Compression, Protocol, Route, Settings};
-use crate::encode::{Body, Request, Signal};
+use crate::encode::{Body, Request, Signal, split};
 use crate::error::{Error, Kind};
 use crate::outcome::{DropReason, ItemCounts};
 use alloc::format;
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// The smallest size that is learned from refusals.
-pub(crate) const CAP_BYTES_MIN: usize = 1_024;
+pub(crate) const CAP_BYTES_MIN: usize = 4 << 10;
 
 /// Makes requests ready for an engine. Clones share what the engine learns about the collectors.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl Preparer {
         let mut made = Vec::new();
         let mut open = Vec::from([(request.clone(), bytes_max)]);
         while let Some((request, bytes_max)) = open.pop() {
-            for piece in split(&request, bytes_max) {
+            for piece in pieces(&request, bytes_max) {
                 match self.make_one(piece) {
                     Made::Done(part) => made.push(part),
                     // Its JSON is longer than the setting allows: smaller ones may not be.
@@ -208,11 +208,16 @@ fn scaled(value: usize, to: usize, from: usize) -> usize {
 
 /// The pieces of a request of at most so many bytes each, or of one record. A request that cannot be taken apart without
 /// losing count of its items stays whole.
-fn split(request: &Request, bytes_max: usize) -> Vec<Request> {
+fn pieces(request: &Request, bytes_max: usize) -> Vec<Request> {
     if request.encoded_len() <= bytes_max {
         return Vec::from([request.clone()]);
     }
-    let pieces: Vec<Request> = Vec::from([request.clone()]);
+    let pieces: Vec<Request> = split::split(request, bytes_max)
+        .into_iter()
+        .map(|piece| match piece {
+            split::Part::Fits(piece) | split::Part::TooLarge(piece) => piece,
+        })
+        .collect();
     let items: u64 = pieces.iter().map(Request::items).sum();
     if items == request.items() && !pieces.iter().any(Request::is_empty) {
         pieces
@@ -222,7 +227,7 @@ fn split(request: &Request, bytes_max: usize) -> Vec<Request> {
 }
 
 fn is_divisible(request: &Request, bytes_max: usize) -> bool {
-    request.items() > 1 && split(request, bytes_max).len() > 1
+    request.items() > 1 && pieces(request, bytes_max).len() > 1
 }
 
 fn too_large(request: Request, max: usize, route: &Route) -> Refused {

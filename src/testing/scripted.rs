@@ -5,7 +5,6 @@
 
 use crate::code::Code;
 use crate::config::Lane;
-use crate::encode::Request;
 use crate::protocol::{Answer, CallEnd, CallId, Connection, Event, Failure, Outgoing, sealed};
 use crate::time::Instant;
 use alloc::borrow::ToOwned;
@@ -55,7 +54,9 @@ struct Call {
     id: CallId,
     deadline: Instant,
     /// What the peer's flow control keeps back.
-    unsent: Option<Request>,
+    unsent: Option<Vec<Bytes>>,
+    /// The length of its request.
+    len: usize,
     /// Where the request ends in the bytes of the connection.
     end: u64,
     is_sent: bool,
@@ -74,6 +75,13 @@ pub enum Command {
         rejected: u32,
         /// The wait asked for, in milliseconds; 0 for none.
         retry_after_ms: u32,
+    },
+    /// Refuses a call for its size, in the words of grpc-go.
+    TooLarge {
+        /// The call.
+        call: u16,
+        /// The largest size that it takes; 0 names none.
+        max: u32,
     },
     /// Refuses a call: it was not processed.
     Refuse {
@@ -108,6 +116,8 @@ pub enum Frame {
     Call(u16, u32),
     /// A call is cancelled.
     Cancel(u16),
+    /// The credentials of the call that follows, with so many bytes of text after the frame: `name=value` in lines.
+    Credentials(u16, u32),
 }
 
 impl Command {
@@ -123,6 +133,7 @@ impl Command {
                 rejected,
                 retry_after_ms,
             } => (b'A', code, call, rejected, retry_after_ms),
+            Self::TooLarge { call, max } => (b'T', 0, call, max, 0),
             Self::Refuse { call, is_retryable } => (b'R', u8::from(is_retryable), call, 0, 0),
             Self::Reset { call, is_retryable } => (b'X', u8::from(is_retryable), call, 0, 0),
             Self::Limit(limit) => (b'L', 0, 0, limit, 0),
@@ -165,6 +176,7 @@ impl Command {
                 rejected: a,
                 retry_after_ms,
             },
+            b'T' => Self::TooLarge { call, max: a },
             b'R' => Self::Refuse {
                 call,
                 is_retryable: arg != 0,
@@ -194,6 +206,7 @@ impl Frame {
         match kind {
             b'C' => Some(Self::Call(call, u32::from_le_bytes([a, b, c, d]))),
             b'X' => Some(Self::Cancel(call)),
+            b'H' => Some(Self::Credentials(call, u32::from_le_bytes([a, b, c, d]))),
             _ => None,
         }
     }
@@ -202,6 +215,7 @@ impl Frame {
         let (kind, call, len) = match self {
             Self::Call(call, len) => (b'C', call, len),
             Self::Cancel(call) => (b'X', call, 0),
+            Self::Credentials(call, len) => (b'H', call, len),
         };
         let mut bytes = vec![kind];
         bytes.extend(call.to_le_bytes());
@@ -272,10 +286,15 @@ impl Connection for Scripted {
         if self.next == 0 {
             self.drain();
         }
+        let len = u32::try_from(outgoing.body.len()).unwrap_or(u32::MAX);
+        let mut bytes = credentials(number, outgoing.credentials);
+        bytes.push(Frame::Call(number, len).encode());
+        bytes.extend_from_slice(outgoing.body.segments());
         let state = Call {
             id: call,
             deadline: outgoing.deadline,
-            unsent: Some(outgoing.request.clone()),
+            unsent: Some(bytes),
+            len: outgoing.body.len(),
             end: u64::MAX,
             is_sent: false,
         };
@@ -383,6 +402,23 @@ impl Scripted {
                 };
                 self.end(call, |_| CallEnd::Answered(answer));
             }
+            Command::TooLarge { call, max } => {
+                let len = self.calls.get(&call).map_or(0, |call| call.len);
+                let message = match max {
+                    0 => "the message is too large".to_owned(),
+                    max => format!("grpc: received message larger than max ({len} vs. {max})"),
+                };
+                let answer = Answer {
+                    code: Code::RESOURCE_EXHAUSTED,
+                    message,
+                    rejected: 0,
+                    retry_after: None,
+                    http_status: None,
+                    is_http: false,
+                    location: None,
+                };
+                self.end(call, |_| CallEnd::Answered(answer));
+            }
             Command::Refuse { call, is_retryable } => {
                 self.end(call, |_| {
                     CallEnd::Unprocessed(failure("the collector refused the call", is_retryable))
@@ -417,10 +453,7 @@ impl Scripted {
         let Some(call) = self.calls.get_mut(&number) else {
             return;
         };
-        let Some(request) = call.unsent.take() else { return };
-        let len = u32::try_from(request.encoded_len()).unwrap_or(u32::MAX);
-        let mut bytes = vec![Frame::Call(number, len).encode()];
-        bytes.extend(request.segments());
+        let Some(bytes) = call.unsent.take() else { return };
         let end = self.transmit(bytes);
         if let Some(call) = self.calls.get_mut(&number) {
             call.end = end;
@@ -460,6 +493,20 @@ impl Scripted {
         }
         self.events.push_back(Event::Closed(why.to_owned()));
     }
+}
+
+/// The frame of the credentials, where there are any.
+fn credentials(call: u16, headers: &[(String, String)]) -> Vec<Bytes> {
+    if headers.is_empty() {
+        return Vec::new();
+    }
+    let lines: Vec<String> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let text = lines.join("\n");
+    let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    vec![Frame::Credentials(call, len).encode(), text.into()]
 }
 
 fn failure(message: &str, is_retryable: bool) -> Failure {

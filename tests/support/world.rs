@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use otlp_embed::encode::Signal;
 use otlp_embed::endpoint::{Name, Target};
-use otlp_embed::export::{Action, ConnId, Engine, ExportId, ExportState, Fact};
+use otlp_embed::export::{Action, Authorization, ConnId, Engine, ExportId, ExportState, Fact};
 use otlp_embed::protocol::Settings;
 use otlp_embed::testing::{Command, Frame, Scripted};
 use otlp_embed::time::Instant;
-use otlp_embed::{Config, Error, Outcome, Request, Stats};
+use otlp_embed::{Config, Error, Outcome, Request, Resource, Stats, TraceBatch};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -47,6 +47,10 @@ pub struct World {
     pub outcomes: BTreeMap<ExportId, Result<Outcome, Error>>,
     /// The actions of the last fact.
     pub last_actions: usize,
+    /// Whether credentials are asked for at once; else the test does that.
+    pub asks: bool,
+    /// What was to be asked for and was not.
+    pub asked: Vec<(ExportId, Authorization)>,
 }
 
 pub fn config() -> Config {
@@ -65,6 +69,20 @@ pub fn request_of(signal: Signal, items: u64) -> Request {
         items,
         vec![Bytes::from_static(b"head"), Bytes::from_static(b"tail")],
     )
+}
+
+/// Spans with attributes of so many bytes.
+pub fn spans(count: usize, payload: usize) -> Request {
+    let mut batch = TraceBatch::new(&Resource::builder().attr("service.name", "shop").build());
+    batch.scope("lib", "1.0");
+    for number in 1..=count as u64 {
+        let payload = "x".repeat(payload);
+        batch
+            .span([1; 16], number.to_be_bytes(), "work")
+            .attr("payload", &*payload)
+            .end();
+    }
+    batch.finish()
 }
 
 pub const fn ms(ms: u64) -> Duration {
@@ -95,7 +113,18 @@ impl World {
             wires: Vec::new(),
             outcomes: BTreeMap::new(),
             last_actions: 0,
+            asks: true,
+            asked: Vec::new(),
         }
+    }
+
+    /// A world of settings that no setter gives.
+    pub fn with_settings(config: Config, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = config.settings().expect("the settings work");
+        change(&mut settings);
+        let mut world = Self::new(self::config());
+        world.engine = Engine::with_settings(settings, 1);
+        world
     }
 
     pub fn submit(&mut self, request: Request) -> ExportId {
@@ -146,11 +175,42 @@ impl World {
             let body = match frame {
                 Frame::Call(_, len) => len as usize,
                 Frame::Cancel(_) => 0,
+                Frame::Credentials(_, len) => len as usize,
             };
             rest = &rest[(Frame::LEN + body).min(rest.len())..];
             frames.push(frame);
         }
         frames
+    }
+
+    /// The requests of the calls on a connection, and the credentials of each.
+    pub fn calls(&self, wire: usize) -> Vec<(Vec<u8>, String)> {
+        let mut rest = &self.wires[wire].egress[..];
+        let mut calls = Vec::new();
+        let mut credentials = String::new();
+        while let Some(frame) = Frame::decode(rest) {
+            let (Frame::Call(_, len) | Frame::Credentials(_, len)) = frame else {
+                rest = &rest[Frame::LEN..];
+                continue;
+            };
+            let (body, tail) = rest[Frame::LEN..].split_at(len as usize);
+            rest = tail;
+            match frame {
+                Frame::Credentials(..) => credentials = String::from_utf8(body.to_vec()).expect("text"),
+                _ => calls.push((body.to_vec(), core::mem::take(&mut credentials))),
+            }
+        }
+        calls
+    }
+
+    /// The length and the items of the request of each call on a connection.
+    pub fn sizes(&self, wire: usize) -> Vec<(usize, u64)> {
+        let size = |(body, _): (Vec<u8>, String)| {
+            let len = body.len();
+            let request = Request::from_encoded(Signal::Traces, body).expect("a request");
+            (len, request.items())
+        };
+        self.calls(wire).into_iter().map(size).collect()
     }
 
     pub fn outcome(&mut self, id: ExportId) -> Result<Outcome, Error> {
@@ -196,8 +256,13 @@ impl World {
                 assert_eq!(self.engine.state(id), None);
             }
             self.check();
-            if facts.is_empty() {
+            if facts.is_empty() && (self.asked.is_empty() || !self.asks) {
                 return;
+            }
+            if self.asks {
+                for (id, authorization) in core::mem::take(&mut self.asked) {
+                    self.answer_credentials(id, &authorization);
+                }
             }
             for (wire, answer) in facts {
                 let id = self.ids[wire];
@@ -211,7 +276,18 @@ impl World {
         }
     }
 
+    fn answer_credentials(&mut self, id: ExportId, authorization: &Authorization) {
+        match authorization.ask() {
+            Ok(headers) => self.engine.handle(self.now, Fact::Authorized(id, &headers)),
+            Err(why) => self.engine.handle(self.now, Fact::AuthorizeFailed(id, &why)),
+        }
+    }
+
     fn act(&mut self, action: Action) -> Option<(usize, Answer)> {
+        if let Action::Authorize(id, authorization) = action {
+            self.asked.push((id, authorization));
+            return None;
+        }
         let (Action::Resolve(id, _) | Action::Connect(id, _) | Action::Transmit(id, _) | Action::Close(id)) =
             &action
         else {

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::credentials::{Authorization, CredentialHeaders, CredentialSource};
-use crate::export::machine::{AttemptEnd, Next};
+use crate::export::machine::{AttemptEnd, LastFailure, Next};
 use crate::export::{Action, ExportId};
 use crate::protocol::{Connection, Failure};
 
@@ -18,6 +18,16 @@ impl<P: Connection> Engine<P> {
             self.actions
                 .push_back(Action::Authorize(id, Authorization { source, rejected }));
         }
+    }
+
+    /// What keeps an export from its credentials, in words.
+    pub(super) fn pending_credentials(&self, id: ExportId) -> Option<LastFailure> {
+        self.authorizing.contains(&id).then(|| {
+            LastFailure::pending(
+                "ask for credentials: no answer yet",
+                "check that their source does not block",
+            )
+        })
     }
 
     /// The source gave headers. An answer that nobody asked for, or that comes too late, is ignored.

@@ -95,10 +95,13 @@ impl<P: Connection> Engine<P> {
             if at > self.now {
                 return;
             }
-            let pending = self.lane_of(id).and_then(|lane| {
+            let of_lane = |lane: usize| {
                 let trouble = || self.lanes[lane].dialer.trouble().cloned();
                 self.pending(lane).or_else(trouble)
-            });
+            };
+            let pending = self
+                .pending_credentials(id)
+                .or_else(|| self.lane_of(id).and_then(of_lane));
             if let Some(machine) = self.exports.get_mut(&id) {
                 machine.explain(pending);
                 if let Some((conn, _)) = machine.call() {

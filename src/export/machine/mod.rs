@@ -486,7 +486,7 @@ impl Machine {
         let named = refusal.max.map(|max| part.encoded_size(max, refusal.received));
         match named {
             Some(named) if named < len => Some(named),
-            _ if len >= 2 * CAP_BYTES_MIN => Some(len.div_ceil(2)),
+            _ if len > CAP_BYTES_MIN => Some(len.div_ceil(2)),
             _ => None,
         }
     }

@@ -568,6 +568,7 @@ impl Model {
                     );
                     export.live = Some((at, number));
                 }
+                Frame::Credentials(_, _) => panic!("nobody has credentials"),
                 Frame::Cancel(number) => {
                     self.wires[at].queued += Frame::LEN as u64;
                     let _ = number;
