@@ -227,9 +227,9 @@ fn calls_that_are_not_grpc_are_turned_away() {
             .header("content-type", content_type);
         builder.body(()).unwrap()
     };
-    let metrics = "http://test/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+    let unknown = "http://test/opentelemetry.proto.collector.metrics.v1.MetricsService/Import";
     let cases = [
-        (request("POST", metrics, "application/grpc"), 200, Some("12")),
+        (request("POST", unknown, "application/grpc"), 200, Some("12")),
         (request("POST", TRACE_PATH, "application/x-protobuf"), 415, None),
         (request("POST", TRACE_PATH, "application/grpc-web"), 415, None),
         (request("PUT", TRACE_PATH, "application/grpc"), 405, None),
@@ -261,7 +261,7 @@ fn malformed_bodies_are_turned_away() {
         (good[..4].to_vec(), "13"),
         (good[..good.len() - 1].to_vec(), "13"),
         ([&*good, &[0]].concat(), "13"),
-        (with_flag(1), "12"),
+        (with_flag(1), "13"),
         (with_flag(2), "13"),
         (framed(&[0x0a, 0x7f]), "3"),
     ];
@@ -579,7 +579,13 @@ fn stream_limits_hold() {
 
 #[test]
 fn garbage_ends_the_connection() {
-    for garbage in [&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..], &[0xff; 64], &[0; 24]] {
+    let late = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0xff; 64]].concat();
+    for garbage in [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r"[..],
+        &late,
+        &[0xff; 64],
+        &[0; 24],
+    ] {
         let builder = Collector::builder();
         let mut session = builder.session(0);
         let now = otlp_embed::time::Instant::ZERO;

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Longer than any step of these tests takes; a hang becomes a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The first words of a client of HTTP/2, with its settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -241,6 +244,7 @@ fn a_paused_collector_neither_reads_nor_accepts() {
         });
         // The system accepts for it; nobody says a word.
         let mut newcomer = TcpStream::connect(collector.addr()).unwrap();
+        newcomer.write_all(PREFACE).unwrap();
         newcomer
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
@@ -268,9 +272,7 @@ fn a_flood_that_reads_no_answers_is_held_back() {
     socket
         .set_write_timeout(Some(Duration::from_millis(200)))
         .unwrap();
-    socket
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .unwrap();
+    socket.write_all(PREFACE).unwrap();
     let pings = b"\0\0\x08\x06\0\0\0\0\0flooding".repeat(4096);
     let mut sent = 0;
     let error = loop {
@@ -334,6 +336,7 @@ fn dropping_it_closes_port_and_connections() {
     assert_eq!(collector.endpoint(), format!("http://{addr}"));
     let mut socket = TcpStream::connect(addr).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(PREFACE).unwrap();
     let mut head = [0; 9];
     socket.read_exact(&mut head).unwrap();
     drop(collector);

@@ -1,6 +1,8 @@
 //! What the collector says to a call.
 
+use super::coding;
 use crate::code::Code;
+use crate::config::{Compression, Protocol};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,56 +11,69 @@ use core::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 /// The answer to one call.
+///
+/// Each has its form in every protocol: over gRPC a status travels in trailers, over OTLP/HTTP it is an HTTP status with
+/// a `google.rpc.Status` as its body, in the format of the request.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// Every span is accepted.
+    /// Every item is accepted.
     #[default]
     Ok,
-    /// Some spans are refused, or a warning goes with the success (OTLP specification, "Partial Success").
+    /// Some items are refused, or a warning goes with the success (OTLP specification, "Partial Success").
     PartialSuccess {
-        /// Spans refused; none makes the message a warning.
+        /// Items refused; none makes the message a warning.
         rejected: i64,
         /// The words that go with it.
         message: String,
     },
-    /// A gRPC status without a message body ("Trailers-Only").
+    /// A failure. Over gRPC it is a status without a message body ("Trailers-Only"); over OTLP/HTTP it is the HTTP status
+    /// that goes best with the code.
     Status {
         /// The status code.
         code: Code,
         /// `grpc-message`, percent-encoded on the way.
         message: String,
-        /// The wait to put into a `RetryInfo` in `grpc-status-details-bin`.
+        /// The wait to put into a `RetryInfo`, and over OTLP/HTTP into `Retry-After` as well, in seconds rounded up.
         retry_info: Option<Duration>,
     },
     /// Another answer, later.
     Delay(Duration, Box<Answer>),
-    /// Nothing at all: the stream stays open.
+    /// Nothing at all: the call stays open.
     Never,
-    /// The head of a success and nothing more: the stream stays open.
+    /// The head of a success and nothing more: the call stays open.
     HeadersOnly,
-    /// Head and message of a success; trailers never come and the stream stays open.
+    /// Head and message of a success; the end never comes and the call stays open.
     NoTrailers,
-    /// Another answer on a connection that from now on drains: two GOAWAY frames, calls under way end well.
+    /// Another answer on a connection that from now on drains: on HTTP/2 two GOAWAY frames, and calls under way end well;
+    /// on HTTP/1.1 `Connection: close`.
     Drain(Box<Answer>),
     /// A GOAWAY whose last stream is the one before this call: neither this call nor a later one on the connection is
-    /// answered, earlier ones are, and then the connection is closed.
+    /// answered, earlier ones are, and then the connection is closed. On HTTP/1.1 it is closed without an answer.
     GoAway {
         /// The HTTP/2 error code, zero being `NO_ERROR`.
         reason: u32,
         /// The debug data of the frame.
         debug_data: Bytes,
     },
-    /// RST_STREAM with this HTTP/2 error code.
+    /// RST_STREAM with this HTTP/2 error code. On HTTP/1.1 the connection is torn down.
     Reset(u32),
-    /// An HTTP status with a short text and no `grpc-status`, as a proxy would answer.
+    /// An HTTP status with a short text and nothing of OTLP or gRPC, as a proxy would answer.
     HttpStatus(u16),
     /// The connection is closed in order (FIN) without an answer.
     CloseConnection,
     /// The connection is torn down (RST) without an answer.
     AbortConnection,
-    /// Whatever HTTP/2 can express.
+    /// Whatever HTTP can express.
     Raw(RawAnswer),
+    /// A success, partial success or status whose body is compressed: over gRPC the message, with `grpc-encoding`; over
+    /// OTLP/HTTP the whole body, with `content-encoding`. It is `INTERNAL` where the build has no such compression.
+    Compressed(Compression, Box<Answer>),
+    /// As many bytes of another answer as they go over the connection (below TLS), and then the connection is closed
+    /// without a word of TLS. On HTTP/2 these are bytes of frames, and other calls on the connection are lost.
+    Cut(usize, Box<Answer>),
+    /// These bytes in the place of an answer, as they are, whatever they do to the connection; it goes on.
+    Bytes(Bytes),
 }
 
 impl Answer {
@@ -90,31 +105,63 @@ impl Answer {
         Self::Delay(delay, Box::new(self))
     }
 
-    /// The spans of `items` that this answer accepts.
-    pub(super) fn accepted(&self, items: u64) -> u64 {
+    /// This answer with its body compressed.
+    ///
+    /// # Panics
+    ///
+    /// Where the build has no such compression.
+    pub fn compressed(self, compression: Compression) -> Self {
+        assert!(
+            coding::is_built(compression),
+            "the feature `{}` is off",
+            coding::name(compression)
+        );
+        Self::Compressed(compression, Box::new(self))
+    }
+
+    /// The first `bytes` of this answer and the end of the connection.
+    pub fn cut_after(self, bytes: usize) -> Self {
+        Self::Cut(bytes, Box::new(self))
+    }
+
+    /// The items of `items` that this answer accepts.
+    pub(super) fn accepted(&self, protocol: Protocol, items: u64) -> u64 {
         match self {
-            Self::Ok => items,
             Self::PartialSuccess { rejected, .. } => {
                 items.saturating_sub(u64::try_from(*rejected).unwrap_or(0))
             }
-            Self::Delay(_, answer) | Self::Drain(answer) => answer.accepted(items),
-            Self::Raw(raw) if raw.is_success() => items,
+            Self::Delay(_, answer) | Self::Drain(answer) | Self::Compressed(_, answer) => {
+                answer.accepted(protocol, items)
+            }
+            _ if self.is_success_over(protocol) => items,
             _ => 0,
         }
     }
 
-    /// Whether this answer is a success.
+    /// Whether this answer is a success over gRPC.
     pub fn is_success(&self) -> bool {
+        self.is_success_over(Protocol::Grpc)
+    }
+
+    /// Whether this answer is a success over this protocol: a [`RawAnswer`] may be one over HTTP and none over gRPC.
+    pub fn is_success_over(&self, protocol: Protocol) -> bool {
         match self {
             Self::Ok | Self::PartialSuccess { .. } => true,
-            Self::Delay(_, answer) | Self::Drain(answer) => answer.is_success(),
-            Self::Raw(raw) => raw.is_success(),
+            Self::Delay(_, answer) | Self::Drain(answer) | Self::Compressed(_, answer) => {
+                answer.is_success_over(protocol)
+            }
+            Self::HttpStatus(status) => protocol != Protocol::Grpc && (200..300).contains(status),
+            Self::Raw(raw) => raw.is_success_over(protocol),
             _ => false,
         }
     }
 }
 
-/// An answer put together by hand: interim heads, a head, DATA frames, trailers.
+/// An answer put together by hand: interim heads, a head, a body in pieces, trailers.
+///
+/// On HTTP/2 each piece of the body is a DATA frame. On HTTP/1.1 the body is sent with `Content-Length`, or in chunks, each
+/// piece one, where its length cannot be told in advance. A head that has `content-length` or `transfer-encoding` of its
+/// own is left alone there, and the pieces are sent as they are, so that everything can be said that is wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawAnswer {
     pub(super) informational: Vec<u16>,
@@ -123,10 +170,27 @@ pub struct RawAnswer {
     pub(super) data: Vec<Bytes>,
     pub(super) trailers: Vec<(HeaderName, HeaderValue)>,
     pub(super) ends: bool,
+    /// The time between two pieces of the body.
+    pub(super) pace: Duration,
+    /// Whether the last piece is repeated for ever.
+    pub(super) is_endless: bool,
+    /// How HTTP/1.1 tells the end of the body.
+    pub(super) delimited: Delimited,
 }
 
+/// How HTTP/1.1 tells the end of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delimited {
+    ByLengthOrChunks,
+    ByChunks,
+    ByClose,
+}
+
+/// The least time between two pieces of an endless body: without one, answering would never end.
+const PACE_MIN: Duration = Duration::from_millis(1);
+
 impl RawAnswer {
-    /// A head with this HTTP status, no fields and no body, which ends the stream.
+    /// A head with this HTTP status, no fields and no body, which ends the call.
     ///
     /// # Panics
     ///
@@ -140,6 +204,9 @@ impl RawAnswer {
             data: Vec::new(),
             trailers: Vec::new(),
             ends: true,
+            pace: Duration::ZERO,
+            is_endless: false,
+            delimited: Delimited::ByLengthOrChunks,
         }
     }
 
@@ -164,13 +231,13 @@ impl RawAnswer {
         self
     }
 
-    /// Adds a DATA frame.
+    /// Adds a piece to the body.
     pub fn data(mut self, bytes: impl Into<Bytes>) -> Self {
         self.data.push(bytes.into());
         self
     }
 
-    /// Adds a field to the trailers.
+    /// Adds a field to the trailers. On HTTP/1.1 they come after the last chunk.
     ///
     /// # Panics
     ///
@@ -180,13 +247,48 @@ impl RawAnswer {
         self
     }
 
-    /// Leaves the stream open after what was said; trailers, which would end it, are not sent.
+    /// Leaves the call open after what was said; trailers, which would end it, are not sent.
     pub fn never_ends(mut self) -> Self {
         self.ends = false;
         self
     }
 
-    fn is_success(&self) -> bool {
+    /// Lets this time pass before each piece of the body but the first: a body that dribbles.
+    pub fn paced(mut self, pace: Duration) -> Self {
+        self.pace = if self.is_endless { pace.max(PACE_MIN) } else { pace };
+        self
+    }
+
+    /// Repeats the last piece of the body for ever, at the pace of [`paced`](Self::paced), a millisecond at least, and no
+    /// faster than the client takes it.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no piece to repeat.
+    pub fn endless(mut self) -> Self {
+        assert!(!self.data.is_empty(), "an endless body needs a piece to repeat");
+        self.is_endless = true;
+        self.ends = false;
+        self.pace = self.pace.max(PACE_MIN);
+        self
+    }
+
+    /// Sends the body in chunks on HTTP/1.1, even where its length is known.
+    pub fn chunked(mut self) -> Self {
+        self.delimited = Delimited::ByChunks;
+        self
+    }
+
+    /// Ends the body with the connection on HTTP/1.1: neither a length nor chunks.
+    pub fn until_close(mut self) -> Self {
+        self.delimited = Delimited::ByClose;
+        self
+    }
+
+    fn is_success_over(&self, protocol: Protocol) -> bool {
+        if protocol != Protocol::Grpc {
+            return (200..300).contains(&self.status);
+        }
         let fields = if self.trailers.is_empty() {
             &self.headers
         } else {

@@ -5,6 +5,10 @@ use super::handle::Collector;
 use super::inbox::Inbox;
 use super::received::ReceivedRequest;
 use super::session::ServerSession;
+use crate::encode::Signal;
+use alloc::string::String;
+#[cfg(feature = "tls")]
+use alloc::sync::Arc;
 use core::net::{Ipv4Addr, SocketAddr};
 use std::io;
 
@@ -24,6 +28,18 @@ pub(super) struct Settings {
     pub(super) message_bytes_max: usize,
     pub(super) requests_per_connection: Option<u64>,
     pub(super) keep_requests: bool,
+    /// By [`Signal::index`].
+    pub(super) http_paths: [String; Signal::ALL.len()],
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Settings {
+    /// The signal whose OTLP/HTTP path this is.
+    pub(super) fn http_signal(&self, path: &str) -> Option<Signal> {
+        let mut signals = Signal::ALL.into_iter();
+        signals.find(|signal| self.http_paths[signal.index()] == path)
+    }
 }
 
 impl Default for Builder {
@@ -48,6 +64,9 @@ impl Default for Builder {
                 message_bytes_max: 64 << 20,
                 requests_per_connection: None,
                 keep_requests: true,
+                http_paths: Signal::ALL.map(|signal| String::from(signal.http_path())),
+                #[cfg(feature = "tls")]
+                tls: None,
             },
             connections_max: 1024,
         }
@@ -112,7 +131,23 @@ impl Builder {
         self
     }
 
-    /// The largest message to take in bytes; 64 MiB unless set. A larger one is answered with `RESOURCE_EXHAUSTED`.
+    /// The path on which requests of this signal come over OTLP/HTTP; that of the specification unless set.
+    pub fn http_path(mut self, signal: Signal, path: impl Into<String>) -> Self {
+        self.protocol.http_paths[signal.index()] = path.into();
+        self
+    }
+
+    /// Speaks TLS on every connection, and [`endpoint`](Collector::endpoint) says `https`. ALPN offers what the
+    /// configuration names, of which `h2` and `http/1.1` are understood; without it the client's first bytes tell the
+    /// version, as in plain text. Client certificates are asked for as the configuration says.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
+        self.protocol.tls = Some(config);
+        self
+    }
+
+    /// The largest message to take in bytes, decompressed or not; 64 MiB unless set. A larger one is answered with
+    /// `RESOURCE_EXHAUSTED`, over OTLP/HTTP with 413.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.protocol.message_bytes_max = bytes;
         self

@@ -1,9 +1,11 @@
 //! The records of a collector and the script of its answers, shared by its sessions and its user.
 
 use super::answer::Answer;
-use super::received::{ReceivedRequest, ReceivedSpan, count_spans, into_spans};
+use super::connections::{Connections, ReceivedConnection};
+use super::content::Content;
+use super::received::{ReceivedRequest, ReceivedSpan, into_spans};
 use crate::code::Code;
-use crate::pb::collector::ExportTraceServiceRequest;
+use crate::encode::Signal;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -32,6 +34,7 @@ struct State {
     fallback: Fallback,
     requests: Vec<ReceivedRequest>,
     spans: Vec<ReceivedSpan>,
+    connections: Connections,
     counters: Counters,
     /// The number of the next request.
     next_index: u64,
@@ -61,10 +64,35 @@ pub struct Counters {
     pub spans_accepted: u64,
     /// Bytes of their messages.
     pub message_bytes: u64,
-    /// Calls turned away before an answer was chosen: wrong path, wrong content type, malformed or too large a message.
+    /// Calls turned away before an answer was chosen: wrong path, method or content type, an unknown compression, a
+    /// malformed or too large a message.
     pub calls_invalid: u64,
     /// Calls that the client reset, or lost with its connection, before their answer was complete.
     pub calls_cancelled: u64,
+    /// Connections on which TLS failed.
+    pub tls_failures: u64,
+    signals: [SignalCounters; Signal::ALL.len()],
+}
+
+/// What happened to the requests of one signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SignalCounters {
+    /// Requests that arrived whole.
+    pub requests: u64,
+    /// Requests that were answered with a success.
+    pub requests_accepted: u64,
+    /// Spans, data points, log records or profiles in all of them; what came twice is counted twice.
+    pub items: u64,
+    /// Those that the answers accepted.
+    pub items_accepted: u64,
+}
+
+impl Counters {
+    /// What happened to the requests of this signal.
+    pub fn of(&self, signal: Signal) -> SignalCounters {
+        self.signals[signal.index()]
+    }
 }
 
 /// The time was over before enough had arrived.
@@ -92,6 +120,11 @@ impl Inbox {
     /// Every request received, in the order of arrival.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.lock().requests.clone()
+    }
+
+    /// Every connection, in the order of their numbers. Those that are over are kept as requests are.
+    pub fn connections(&self) -> Vec<ReceivedConnection> {
+        self.lock().connections.all()
     }
 
     /// What happened so far.
@@ -126,6 +159,7 @@ impl Inbox {
         let mut state = self.lock();
         state.requests.clear();
         state.spans.clear();
+        state.connections.clear();
         state.counters = Counters::default();
     }
 
@@ -147,32 +181,39 @@ impl Inbox {
     }
 
     /// Records a whole request and gives its answer.
-    pub(super) fn receive(
-        &self,
-        mut request: ReceivedRequest,
-        message: ExportTraceServiceRequest,
-        keep: bool,
-    ) -> Answer {
+    pub(super) fn receive(&self, mut request: ReceivedRequest, content: Content, keep: bool) -> Answer {
         let (scripted, fallback) = {
             let mut state = self.lock();
             request.index = state.next_index;
             state.next_index += 1;
             (state.script.pop_front(), state.fallback.clone())
         };
-        request.items = count_spans(&message);
         // The user's closure may use the inbox: no lock is held.
         let answer = scripted.unwrap_or_else(|| fallback.choose(&request));
-        let spans = keep.then(|| into_spans(message, request.index));
+        let spans = content.traces.filter(|_| keep);
+        let spans = spans.map(|message| into_spans(message, request.index));
+        let is_success = u64::from(answer.is_success_over(request.protocol));
+        let accepted = answer.accepted(request.protocol, request.items);
 
         let mut state = self.lock();
         let counters = &mut state.counters;
         counters.requests += 1;
-        counters.requests_accepted += u64::from(answer.is_success());
-        counters.spans += request.items;
-        counters.spans_accepted += answer.accepted(request.items);
+        counters.requests_accepted += is_success;
         counters.message_bytes += request.encoded_len as u64;
-        if let Some(spans) = spans {
-            state.spans.extend(spans);
+        let signal = &mut counters.signals[request.signal.index()];
+        signal.requests += 1;
+        signal.requests_accepted += is_success;
+        signal.items += request.items;
+        signal.items_accepted += accepted;
+        if request.signal == Signal::Traces {
+            counters.spans += request.items;
+            counters.spans_accepted += accepted;
+        }
+        state
+            .connections
+            .update(request.connection, |record| record.requests += 1);
+        state.spans.extend(spans.into_iter().flatten());
+        if keep {
             request.answer = Some(answer.clone());
             state.requests.push(request);
         }
@@ -183,6 +224,30 @@ impl Inbox {
 
     pub(super) fn count(&self, count: impl FnOnce(&mut Counters)) {
         count(&mut self.lock().counters);
+    }
+
+    pub(super) fn open_connection(&self, number: u64) {
+        let mut state = self.lock();
+        state.counters.connections += 1;
+        state.connections.open(number);
+    }
+
+    pub(super) fn update_connection(&self, number: u64, update: impl FnOnce(&mut ReceivedConnection)) {
+        self.lock().connections.update(number, update);
+    }
+
+    pub(super) fn close_connection(&self, number: u64, keep: bool) {
+        self.lock().connections.close(number, keep);
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn fail_tls(&self, number: u64, error: &rustls::Error) {
+        let text = alloc::format!("{error}");
+        let mut state = self.lock();
+        state.counters.tls_failures += 1;
+        state
+            .connections
+            .update(number, |record| record.tls_error = Some(text));
     }
 
     fn wait<T: Clone>(

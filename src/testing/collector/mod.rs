@@ -34,19 +34,24 @@
 
 mod answer;
 mod builder;
+mod call;
+mod coding;
+mod connections;
+mod content;
 mod grpc;
 mod handle;
 mod inbox;
-mod pipe;
 mod received;
-mod respond;
+mod reply;
 mod server;
 mod session;
 
 pub use answer::{Answer, RawAnswer};
 pub use builder::Builder;
+pub use call::HttpVersion;
+pub use connections::{ReceivedConnection, ReceivedTls};
 pub use handle::{Accepting, Collector};
-pub use inbox::{Counters, Inbox, TimedOut};
+pub use inbox::{Counters, Inbox, SignalCounters, TimedOut};
 pub use received::{
     ReceivedEvent, ReceivedLink, ReceivedRequest, ReceivedResource, ReceivedScope, ReceivedSpan, Value,
 };

@@ -1,12 +1,16 @@
 //! What the collector received, in a form that reads well in a test.
 
 use super::answer::Answer;
+use super::call::HttpVersion;
+use crate::config::{Compression, Protocol};
+use crate::encode::Signal;
 use crate::pb::collector::ExportTraceServiceRequest;
 use crate::pb::common::{AnyValue, KeyValue, any_value};
 use crate::pb::trace::{Span, span};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use prost::Message as _;
 
 /// One call that arrived whole.
@@ -17,15 +21,27 @@ pub struct ReceivedRequest {
     pub index: u64,
     /// The connection it came on, numbered from zero in the order of accepting.
     pub connection: u64,
-    /// Its HTTP/2 stream.
+    /// Its HTTP/2 stream; on HTTP/1.1 its number on the connection, from one, calls that were turned away counted.
     pub stream_id: u32,
-    /// Header fields, pseudo-fields like `:path` first; names in lowercase, values that are not UTF-8 with replacement
+    /// What it carried.
+    pub signal: Signal,
+    /// How it was carried.
+    pub protocol: Protocol,
+    /// The version of HTTP that it came in.
+    pub version: HttpVersion,
+    /// How its body, or its message in gRPC, was compressed.
+    pub compression: Compression,
+    /// Header fields, pseudo-fields like `:path` first, which are made up for HTTP/1.1; names in lowercase, values that are not UTF-8 with replacement
     /// characters.
     pub headers: Vec<(String, String)>,
-    /// The spans it carried.
+    /// The spans, data points, log records or profiles that it carried.
     pub items: u64,
-    /// The length of its message in bytes, the gRPC prefix not counted.
+    /// The length of [`message`](Self::message) in bytes.
     pub encoded_len: usize,
+    /// The message in protobuf, decompressed, without a gRPC prefix; translated where it came in JSON.
+    pub message: Bytes,
+    /// The body as it came, compressed or in JSON, without a gRPC prefix.
+    pub body: Bytes,
     /// What it was answered; nothing while the answer is being chosen.
     pub answer: Option<Answer>,
 }
@@ -37,9 +53,17 @@ impl ReceivedRequest {
         values.next().map(|(_, value)| value.as_str())
     }
 
+    /// The values of a header field, in their order.
+    pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        let values = self.headers.iter().filter(move |(known, _)| known == name);
+        values.map(|(_, value)| value.as_str())
+    }
+
     /// Whether it was answered with a success.
     pub fn is_accepted(&self) -> bool {
-        self.answer.as_ref().is_some_and(Answer::is_success)
+        self.answer
+            .as_ref()
+            .is_some_and(|answer| answer.is_success_over(self.protocol))
     }
 }
 
@@ -241,12 +265,6 @@ impl From<AnyValue> for Value {
             Some(any_value::Value::StringValueStrindex(_)) => Self::Empty,
         }
     }
-}
-
-/// The spans of a request message.
-pub(super) fn count_spans(message: &ExportTraceServiceRequest) -> u64 {
-    let scopes = message.resource_spans.iter().flat_map(|group| &group.scope_spans);
-    scopes.map(|scope| scope.spans.len() as u64).sum()
 }
 
 /// Takes a request message apart.

@@ -1,69 +1,44 @@
-//! One connection of the collector, sans-IO.
+//! One connection of the collector that speaks HTTP/2, sans-IO: gRPC and OTLP/HTTP side by side.
 
-use super::answer::Answer;
-use super::builder::Settings;
-use super::grpc::{self, Refusal};
-use super::inbox::Inbox;
+use super::Ending;
+use super::base::{Base, Verdict, text_fields};
+use super::frames::{Sent, goaway_frame, say, send};
 use super::pipe::Pipe;
-use super::received::ReceivedRequest;
-use super::respond::{
-    goaway_frame, send_head, send_http_status, send_raw, send_status, send_success, send_unfinished,
-};
+use super::speech::Speech;
 use crate::code::Code;
+use crate::testing::collector::answer::{Answer, RawAnswer};
+use crate::testing::collector::call::{HttpVersion, Plan, Refusal};
+use crate::testing::collector::reply;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
-use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use h2::server::{Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::request;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::task::Wake;
 
-/// The server's side of one connection, without I/O.
-///
-/// Call one of [`handle_input`](Self::handle_input), [`handle_eof`](Self::handle_eof),
-/// [`handle_timeout`](Self::handle_timeout) and [`drain`](Self::drain), then take [`poll_transmit`](Self::poll_transmit)
-/// until it gives `None`, look at [`fate`](Self::fate), and wait for input or for
-/// [`poll_timeout`](Self::poll_timeout).
-///
-/// Hold input back while much of what was transmitted is unwritten: the session answers input and nothing else, so that
-/// its memory is bounded by that.
-pub struct ServerSession {
-    number: u64,
-    settings: Settings,
-    inbox: Inbox,
+/// The connection's side of the server.
+pub(super) struct Http2 {
     pipe: Pipe,
     link: Link,
     calls: Vec<Call>,
     /// Bytes of messages that have not arrived whole.
     buffered_bytes: usize,
-    /// Requests received.
-    received: u64,
     /// Whether a graceful shutdown has been asked for.
     is_draining: bool,
     /// The last stream to be processed, once a GOAWAY of our own has excluded later ones.
     last_stream_id: Option<u32>,
-    fate: Fate,
+    end: Ending,
     woken: Arc<Woken>,
     waker: Waker,
-}
-
-/// What is to become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes on.
-    Open,
-    /// It is over: close it in order once everything transmitted is written.
-    Closed,
-    /// Tear it down at once.
-    Aborted,
 }
 
 enum Link {
@@ -83,9 +58,12 @@ enum Phase {
     /// The answer is due later.
     Delayed {
         respond: SendResponse<Bytes>,
+        plan: Plan,
         until: Instant,
         answer: Answer,
     },
+    /// The body of the answer is being said.
+    Saying(Box<Saying>),
     /// Nothing is said before the client or the connection ends the call; the handle keeps the stream open.
     Silent(SendResponse<Bytes>),
     /// As `Silent`, with the head already said.
@@ -96,9 +74,17 @@ enum Phase {
 
 struct Receiving {
     respond: SendResponse<Bytes>,
-    head: request::Parts,
+    plan: Plan,
+    headers: Vec<(String, String)>,
     body: RecvStream,
     bytes: BytesMut,
+}
+
+struct Saying {
+    stream: SendStream<Bytes>,
+    speech: Speech,
+    trailers: Vec<(HeaderName, HeaderValue)>,
+    ends: bool,
 }
 
 /// How a step of a call ended.
@@ -113,90 +99,87 @@ enum Step {
 /// unless `h2` wakes itself for nothing.
 const ROUNDS_MAX: usize = 100_000;
 
-impl ServerSession {
-    pub(super) fn new(number: u64, settings: Settings, inbox: Inbox) -> Self {
+impl Http2 {
+    pub(super) fn new(base: &Base, is_draining: bool) -> Self {
         let pipe = Pipe::default();
         let woken = Arc::new(Woken::default());
-        inbox.count(|counters| counters.connections += 1);
         Self {
-            number,
-            link: Link::Handshake(Box::pin(settings.http2.handshake(pipe.clone()))),
-            settings,
-            inbox,
+            link: Link::Handshake(Box::pin(base.settings.http2.handshake(pipe.clone()))),
             pipe,
             calls: Vec::new(),
             buffered_bytes: 0,
-            received: 0,
-            is_draining: false,
+            is_draining,
             last_stream_id: None,
-            fate: Fate::Open,
+            end: Ending::Open,
             waker: Waker::from(Arc::clone(&woken)),
             woken,
         }
     }
 
-    /// Takes bytes from the client; none is a way to let a new session say its first words.
-    pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
+    pub(super) fn handle_input(&mut self, base: &mut Base, now: Instant, bytes: &[u8]) {
         self.pipe.push(bytes);
-        self.advance(now);
+        self.advance(base, now);
     }
 
-    /// The client will send nothing more.
-    pub fn handle_eof(&mut self, now: Instant) {
+    pub(super) fn handle_eof(&mut self, base: &mut Base, now: Instant) {
         self.pipe.push_eof();
-        self.advance(now);
+        self.advance(base, now);
     }
 
-    /// The time of [`poll_timeout`](Self::poll_timeout) has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.advance(now);
+    pub(super) fn handle_timeout(&mut self, base: &mut Base, now: Instant) {
+        self.advance(base, now);
     }
 
-    /// Begins a graceful shutdown: two GOAWAY frames, calls under way end well.
-    pub fn drain(&mut self, now: Instant) {
+    pub(super) fn drain(&mut self, base: &mut Base, now: Instant) {
         self.drain_link();
-        self.advance(now);
+        self.advance(base, now);
     }
 
-    /// Bytes for the client, in order.
-    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.pipe.has_egress().then(|| self.pipe.take_egress())
+    pub(super) fn take_egress(&mut self) -> Vec<u8> {
+        self.pipe.take_egress()
     }
 
-    /// When the next delayed answer is due.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = self.calls.iter().filter_map(|call| match call.phase {
-            Phase::Delayed { until, .. } => Some(until),
+    pub(super) fn has_egress(&self) -> bool {
+        self.pipe.has_egress()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let due = self.calls.iter().filter_map(|call| match &call.phase {
+            Phase::Delayed { until, .. } => Some(*until),
+            Phase::Saying(saying) => saying.speech.due(),
             _ => None,
         });
         due.min()
     }
 
-    /// What is to become of the connection.
-    pub fn fate(&self) -> Fate {
-        self.fate
+    pub(super) fn end(&self) -> Ending {
+        self.end
     }
 
-    fn advance(&mut self, now: Instant) {
+    pub(super) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    fn advance(&mut self, base: &mut Base, now: Instant) {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
         for _ in 0..ROUNDS_MAX {
             self.woken.clear();
-            let mut is_busy = self.advance_link(&mut cx);
-            while is_busy && self.advance_link(&mut cx) {}
-            is_busy |= self.advance_calls(now, &mut cx);
+            let mut is_busy = self.advance_link(base, &mut cx);
+            while is_busy && self.advance_link(base, &mut cx) {}
+            is_busy |= self.advance_calls(base, now, &mut cx);
             if matches!(self.link, Link::Over) || !(is_busy || self.woken.is_set()) {
                 break;
             }
         }
         self.end_excluded();
         if matches!(self.link, Link::Over) {
-            self.lose_calls();
+            self.lose_calls(base);
         }
     }
 
     /// Lets `h2` read, write and accept; tells whether it gave anything.
-    fn advance_link(&mut self, cx: &mut Context<'_>) -> bool {
+    fn advance_link(&mut self, base: &Base, cx: &mut Context<'_>) -> bool {
         match &mut self.link {
             Link::Handshake(handshake) => match handshake.as_mut().poll(cx) {
                 Poll::Pending => false,
@@ -208,19 +191,19 @@ impl ServerSession {
                     true
                 }
                 Poll::Ready(Err(_)) => {
-                    self.close(Fate::Closed);
+                    self.close(Ending::Closed);
                     false
                 }
             },
             Link::Open(connection) => match connection.poll_accept(cx) {
                 Poll::Pending => false,
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    self.accept(request, respond);
+                    self.accept(base, request, respond);
                     true
                 }
                 // What `h2` wanted to say about it is in the pipe already.
                 Poll::Ready(Some(Err(_)) | None) => {
-                    self.close(Fate::Closed);
+                    self.close(Ending::Closed);
                     false
                 }
             },
@@ -228,7 +211,7 @@ impl ServerSession {
         }
     }
 
-    fn accept(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    fn accept(&mut self, base: &Base, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let stream_id = respond.stream_id().as_u32();
         if self.last_stream_id.is_some_and(|last| stream_id > last) {
             let phase = Phase::Excluded { _respond: respond };
@@ -236,13 +219,19 @@ impl ServerSession {
             return;
         }
         let (head, body) = request.into_parts();
-        if let Err(refusal) = grpc::check_head(&head) {
-            self.refuse(&mut respond, refusal);
-            return;
-        }
+        let (version, settings) = (HttpVersion::Http2, &base.settings);
+        let plan = match Plan::new(version, &head.method, head.uri.path(), &head.headers, settings) {
+            Ok(plan) => plan,
+            Err(refusal) => return self.refuse(base, &mut respond, refusal),
+        };
+        let more = [
+            (":scheme", head.uri.scheme_str()),
+            (":authority", head.uri.authority().map(Authority::as_str)),
+        ];
         let phase = Phase::Receiving(Box::new(Receiving {
             respond,
-            head,
+            plan,
+            headers: text_fields(&head.method, head.uri.path(), &more, &head.headers),
             body,
             bytes: BytesMut::new(),
         }));
@@ -250,7 +239,7 @@ impl ServerSession {
     }
 
     /// Lets every call go on as far as it can; tells whether one did.
-    fn advance_calls(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+    fn advance_calls(&mut self, base: &mut Base, now: Instant, cx: &mut Context<'_>) -> bool {
         let mut is_busy = false;
         for Call { stream_id, phase } in core::mem::take(&mut self.calls) {
             if matches!(self.link, Link::Over) {
@@ -258,32 +247,40 @@ impl ServerSession {
                 continue;
             }
             let step = match phase {
-                Phase::Receiving(call) => self.advance_receiving(now, cx, stream_id, call, &mut is_busy),
+                Phase::Receiving(call) => {
+                    self.advance_receiving(base, now, cx, stream_id, call, &mut is_busy)
+                }
                 Phase::Delayed {
                     mut respond,
+                    plan,
                     until,
                     answer,
                 } => {
                     if respond.poll_reset(cx).is_ready() {
-                        self.cancelled()
+                        cancelled(base)
                     } else if until <= now {
                         is_busy = true;
-                        self.answer(now, stream_id, respond, answer)
+                        self.answer(base, now, stream_id, plan, respond, answer)
                     } else {
                         Step::Keep(Phase::Delayed {
                             respond,
+                            plan,
                             until,
                             answer,
                         })
                     }
                 }
+                Phase::Saying(mut saying) => match saying.stream.poll_reset(cx) {
+                    Poll::Pending => self.go_on(base, now, saying),
+                    Poll::Ready(_) => cancelled(base),
+                },
                 Phase::Silent(mut respond) => match respond.poll_reset(cx) {
                     Poll::Pending => Step::Keep(Phase::Silent(respond)),
-                    Poll::Ready(_) => self.cancelled(),
+                    Poll::Ready(_) => cancelled(base),
                 },
                 Phase::Open(mut stream) => match stream.poll_reset(cx) {
                     Poll::Pending => Step::Keep(Phase::Open(stream)),
-                    Poll::Ready(_) => self.cancelled(),
+                    Poll::Ready(_) => cancelled(base),
                 },
                 Phase::Excluded { .. } => Step::Keep(phase),
             };
@@ -297,6 +294,7 @@ impl ServerSession {
 
     fn advance_receiving(
         &mut self,
+        base: &mut Base,
         now: Instant,
         cx: &mut Context<'_>,
         stream_id: u32,
@@ -308,152 +306,204 @@ impl ServerSession {
                 Poll::Pending => return Step::Keep(Phase::Receiving(call)),
                 Poll::Ready(Some(Ok(chunk))) => {
                     *is_busy = true;
-                    if let Err(refusal) = self.take_chunk(&mut call, &chunk) {
+                    if let Err(refusal) = self.take_chunk(base, &mut call, &chunk) {
                         self.buffered_bytes -= call.bytes.len();
-                        self.refuse(&mut call.respond, refusal);
+                        self.refuse(base, &mut call.respond, refusal);
                         return Step::Over;
                     }
                 }
                 Poll::Ready(Some(Err(_))) => {
                     self.buffered_bytes -= call.bytes.len();
-                    return self.cancelled();
+                    return cancelled(base);
                 }
                 Poll::Ready(None) => {
                     *is_busy = true;
                     self.buffered_bytes -= call.bytes.len();
-                    return self.receive(now, stream_id, *call);
+                    return self.receive(base, now, stream_id, *call);
                 }
             }
         }
     }
 
-    fn take_chunk(&mut self, call: &mut Receiving, chunk: &Bytes) -> Result<(), Refusal> {
+    fn take_chunk(&mut self, base: &Base, call: &mut Receiving, chunk: &Bytes) -> Result<(), Refusal> {
         // Fails only for a stream that is gone, which the next poll tells.
         let _ = call.body.flow_control().release_capacity(chunk.len());
         call.bytes.extend_from_slice(chunk);
         self.buffered_bytes += chunk.len();
-        if self.buffered_bytes
-            > self
-                .settings
-                .message_bytes_max
-                .saturating_mul(4)
-                .saturating_add(1024)
-        {
+        let bytes_max = base.settings.message_bytes_max;
+        if self.buffered_bytes > bytes_max.saturating_mul(4).saturating_add(1024) {
             let message = "too many bytes arrive at one time on this connection".into();
-            return Err(Refusal::Grpc(Code::RESOURCE_EXHAUSTED, message));
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(call.plan.refuse(status, Code::RESOURCE_EXHAUSTED, message));
         }
-        grpc::check_size(&call.bytes, self.settings.message_bytes_max)
+        call.plan.check_size(&call.bytes, bytes_max)
     }
 
     /// Records a request that has arrived whole, and answers it.
-    fn receive(&mut self, now: Instant, stream_id: u32, call: Receiving) -> Step {
+    fn receive(&mut self, base: &mut Base, now: Instant, stream_id: u32, call: Receiving) -> Step {
         let Receiving {
             mut respond,
-            head,
+            plan,
+            headers,
             bytes,
             ..
         } = call;
-        let (encoded_len, message) = match grpc::read_message(&bytes) {
-            Ok(read) => read,
+        let arrived = match plan.read(bytes.freeze(), base.settings.message_bytes_max) {
+            Ok(arrived) => arrived,
             Err(refusal) => {
-                self.refuse(&mut respond, refusal);
+                self.refuse(base, &mut respond, refusal);
                 return Step::Over;
             }
         };
-        let request = ReceivedRequest {
-            index: 0,
-            connection: self.number,
-            stream_id,
-            headers: text_fields(&head),
-            items: 0,
-            encoded_len,
-            answer: None,
-        };
-        let answer = self.inbox.receive(request, message, self.settings.keep_requests);
-        self.received += 1;
-        if self.settings.requests_per_connection == Some(self.received) {
+        let Verdict { answer, is_last } = base.receive(HttpVersion::Http2, stream_id, plan, headers, arrived);
+        if is_last {
             self.drain_link();
         }
-        self.answer(now, stream_id, respond, answer)
+        self.answer(base, now, stream_id, plan, respond, answer)
     }
 
     fn answer(
         &mut self,
+        base: &mut Base,
         now: Instant,
         stream_id: u32,
+        plan: Plan,
         mut respond: SendResponse<Bytes>,
         answer: Answer,
     ) -> Step {
-        let sent = match answer {
-            Answer::Ok => send_success(&mut respond, 0, ""),
-            Answer::PartialSuccess { rejected, message } => send_success(&mut respond, rejected, &message),
-            Answer::Status {
-                code,
-                message,
-                retry_info,
-            } => send_status(&mut respond, code, &message, retry_info),
-            Answer::Delay(delay, answer) => {
-                return Step::Keep(Phase::Delayed {
-                    respond,
-                    until: now + delay,
-                    answer: *answer,
-                });
-            }
-            Answer::Never => return Step::Keep(Phase::Silent(respond)),
-            Answer::HeadersOnly => send_head(&mut respond),
-            Answer::NoTrailers => send_unfinished(&mut respond),
+        match answer {
+            Answer::Delay(delay, answer) => Step::Keep(Phase::Delayed {
+                respond,
+                plan,
+                until: now + delay,
+                answer: *answer,
+            }),
+            Answer::Never => Step::Keep(Phase::Silent(respond)),
             Answer::Drain(answer) => {
                 self.drain_link();
-                return self.answer(now, stream_id, respond, *answer);
+                self.answer(base, now, stream_id, plan, respond, *answer)
             }
             Answer::GoAway { reason, debug_data } => {
                 self.exclude_from(stream_id, reason, &debug_data);
-                return Step::Keep(Phase::Excluded { _respond: respond });
+                Step::Keep(Phase::Excluded { _respond: respond })
             }
             Answer::Reset(reason) => {
                 respond.send_reset(Reason::from(reason));
-                Ok(None)
+                Step::Over
             }
-            Answer::HttpStatus(status) => send_http_status(&mut respond, status),
             Answer::CloseConnection => {
-                self.close(Fate::Closed);
-                Ok(None)
+                self.close(Ending::Closed);
+                Step::Over
             }
             Answer::AbortConnection => {
-                self.close(Fate::Aborted);
-                Ok(None)
+                self.close(Ending::Aborted);
+                Step::Over
             }
-            Answer::Raw(raw) => send_raw(&mut respond, raw),
-        };
-        match sent {
-            Ok(Some(open)) => Step::Keep(Phase::Open(open)),
-            Ok(None) => Step::Over,
-            // The client has reset the stream, or HTTP/2 does not allow what the user put together.
-            Err(_) => {
-                respond.send_reset(Reason::INTERNAL_ERROR);
-                self.cancelled()
+            Answer::Cut(bytes, answer) => match *answer {
+                Answer::Delay(delay, answer) => {
+                    let cut = Answer::Delay(delay, Box::new(Answer::Cut(bytes, answer)));
+                    self.answer(base, now, stream_id, plan, respond, cut)
+                }
+                answer => self.cut(base, now, stream_id, plan, respond, answer, bytes),
+            },
+            Answer::Bytes(bytes) => {
+                self.pipe.write(&bytes);
+                Step::Keep(Phase::Silent(respond))
+            }
+            answer => {
+                // Every answer that is no deed has its words.
+                let raw = reply::compose(plan, answer).unwrap_or_else(|| reply::plain(500));
+                self.speak(base, now, respond, raw)
             }
         }
     }
 
-    fn refuse(&mut self, respond: &mut SendResponse<Bytes>, refusal: Refusal) {
-        self.inbox.count(|counters| counters.calls_invalid += 1);
-        // A client that has gone already needs no refusal.
-        let _ = match refusal {
-            Refusal::Http(status) => send_http_status(respond, status.as_u16()),
-            Refusal::Grpc(code, message) => send_status(respond, code, &message, None),
-        };
+    /// Begins to say an answer.
+    fn speak(
+        &mut self,
+        base: &Base,
+        now: Instant,
+        mut respond: SendResponse<Bytes>,
+        mut raw: RawAnswer,
+    ) -> Step {
+        let speech = Speech::new(now, &mut raw);
+        match send(&mut respond, &raw, speech.is_over()) {
+            Ok(Sent::Everything) => Step::Over,
+            Ok(Sent::Head(stream)) => self.go_on(
+                base,
+                now,
+                Box::new(Saying {
+                    stream,
+                    speech,
+                    trailers: raw.trailers,
+                    ends: raw.ends,
+                }),
+            ),
+            // The client has reset the stream, or HTTP/2 does not allow what the user put together.
+            Err(_) => {
+                respond.send_reset(Reason::INTERNAL_ERROR);
+                cancelled(base)
+            }
+        }
     }
 
-    fn cancelled(&self) -> Step {
-        self.inbox.count(|counters| counters.calls_cancelled += 1);
-        Step::Over
+    /// Says what is due of an answer.
+    fn go_on(&mut self, base: &Base, now: Instant, mut saying: Box<Saying>) -> Step {
+        let trailers = HeaderMap::from_iter(saying.trailers.iter().cloned());
+        match say(&mut saying.stream, &mut saying.speech, now, saying.ends, trailers) {
+            Ok(true) if saying.ends => Step::Over,
+            Ok(true) => Step::Keep(Phase::Open(saying.stream)),
+            Ok(false) => Step::Keep(Phase::Saying(saying)),
+            Err(_) => {
+                saying.stream.send_reset(Reason::INTERNAL_ERROR);
+                cancelled(base)
+            }
+        }
+    }
+
+    /// Says the first bytes of an answer and ends the connection.
+    #[allow(clippy::too_many_arguments, reason = "all of it is the call")]
+    fn cut(
+        &mut self,
+        base: &mut Base,
+        now: Instant,
+        stream_id: u32,
+        plan: Plan,
+        respond: SendResponse<Bytes>,
+        answer: Answer,
+        bytes: usize,
+    ) -> Step {
+        // What `h2` has to say to other calls goes out whole.
+        self.flush_link();
+        let mark = self.pipe.egress_bytes();
+        let step = self.answer(base, now, stream_id, plan, respond, answer);
+        self.flush_link();
+        self.pipe.end_after(mark.saturating_add(bytes));
+        self.close(Ending::Cut);
+        step
+    }
+
+    fn refuse(&mut self, base: &Base, respond: &mut SendResponse<Bytes>, refusal: Refusal) {
+        base.count_invalid();
+        let raw = reply::refuse(refusal);
+        let body: Vec<u8> = raw.data.iter().flatten().copied().collect();
+        // A client that has gone already needs no refusal.
+        if let Ok(Sent::Head(mut stream)) = send(respond, &raw, body.is_empty()) {
+            let _ = stream.send_data(Bytes::from(body), true);
+        }
     }
 
     fn drain_link(&mut self) {
         self.is_draining = true;
         if let Link::Open(connection) = &mut self.link {
             connection.graceful_shutdown();
+        }
+    }
+
+    /// Lets `h2` write what it has.
+    fn flush_link(&mut self) {
+        if let Link::Open(connection) = &mut self.link {
+            let _ = connection.poll_closed(&mut Context::from_waker(Waker::noop()));
         }
     }
 
@@ -473,42 +523,33 @@ impl ServerSession {
             return;
         };
         if self.calls.iter().all(|call| call.stream_id > last) {
-            self.close(Fate::Closed);
+            self.close(Ending::Closed);
         }
     }
 
-    fn close(&mut self, fate: Fate) {
+    fn close(&mut self, end: Ending) {
         // Answers to other calls may still be inside `h2`.
-        if let Link::Open(connection) = &mut self.link {
-            let _ = connection.poll_closed(&mut Context::from_waker(Waker::noop()));
-        }
+        self.flush_link();
         self.link = Link::Over;
-        if self.fate != Fate::Aborted {
-            self.fate = fate;
+        if self.end == Ending::Open || end == Ending::Aborted {
+            self.end = end;
         }
     }
 
     /// The connection is over: so is every call.
-    fn lose_calls(&mut self) {
+    fn lose_calls(&mut self, base: &Base) {
         let calls = core::mem::take(&mut self.calls);
         let answered_late = calls
             .iter()
             .filter(|call| !matches!(call.phase, Phase::Excluded { .. }));
-        let lost = answered_late.count() as u64;
-        self.inbox.count(|counters| counters.calls_cancelled += lost);
+        base.count_cancelled(answered_late.count() as u64);
         self.buffered_bytes = 0;
     }
 }
 
-impl fmt::Debug for ServerSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerSession")
-            .field("number", &self.number)
-            .field("calls", &self.calls.len())
-            .field("received", &self.received)
-            .field("fate", &self.fate)
-            .finish_non_exhaustive()
-    }
+fn cancelled(base: &Base) -> Step {
+    base.count_cancelled(1);
+    Step::Over
 }
 
 /// Whether something that `h2` waited for has come while it was polled.
@@ -529,22 +570,4 @@ impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// The fields of a head, pseudo-fields first.
-fn text_fields(head: &request::Parts) -> Vec<(String, String)> {
-    let mut texts = Vec::with_capacity(head.headers.len() + 4);
-    texts.push((":method".into(), head.method.as_str().into()));
-    texts.push((":path".into(), head.uri.path().into()));
-    if let Some(scheme) = head.uri.scheme_str() {
-        texts.push((":scheme".into(), scheme.into()));
-    }
-    if let Some(authority) = head.uri.authority() {
-        texts.push((":authority".into(), authority.as_str().into()));
-    }
-    for (name, value) in &head.headers {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        texts.push((name.as_str().into(), value));
-    }
-    texts
 }

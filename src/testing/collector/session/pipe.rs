@@ -21,6 +21,8 @@ struct State {
     ingress: BytesMut,
     is_eof: bool,
     egress: Vec<u8>,
+    /// Whether nothing more is to go out.
+    is_ended: bool,
     reader: Option<Waker>,
 }
 
@@ -39,7 +41,22 @@ impl Pipe {
 
     /// Adds bytes to what goes out.
     pub(super) fn write(&self, bytes: &[u8]) {
-        self.lock().egress.extend_from_slice(bytes);
+        let mut state = self.lock();
+        if !state.is_ended {
+            state.egress.extend_from_slice(bytes);
+        }
+    }
+
+    /// Bytes that are to go out.
+    pub(super) fn egress_bytes(&self) -> usize {
+        self.lock().egress.len()
+    }
+
+    /// Lets so many bytes of what is to go out do so, and no more after them.
+    pub(super) fn end_after(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.egress.truncate(bytes);
+        state.is_ended = true;
     }
 
     pub(super) fn take_egress(&self) -> Vec<u8> {
