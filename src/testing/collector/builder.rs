@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::handle::Collector;
 use super::inbox::Inbox;
 use super::received::ReceivedRequest;
+use super::server::Address;
 use super::session::ServerSession;
 use crate::encode::Signal;
 use alloc::string::String;
@@ -11,11 +12,13 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::{Ipv4Addr, SocketAddr};
 use std::io;
+#[cfg(unix)]
+use std::path::PathBuf;
 
 /// Settings of a [`Collector`], each with a default that fits most tests. Clones share their records and answers.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Address,
     pub(super) inbox: Inbox,
     pub(super) protocol: Settings,
     pub(super) connections_max: usize,
@@ -35,6 +38,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    pub(super) fn is_secured(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
     /// The signal whose OTLP/HTTP path this is.
     pub(super) fn http_signal(&self, path: &str) -> Option<Signal> {
         let mut signals = Signal::ALL.into_iter();
@@ -57,7 +67,7 @@ impl Default for Builder {
             // Anything shorter makes `h2` read the clock.
             .reset_stream_duration(core::time::Duration::MAX);
         Self {
-            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            addr: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             inbox: Inbox::new(),
             protocol: Settings {
                 http2,
@@ -76,7 +86,14 @@ impl Default for Builder {
 impl Builder {
     /// The address to listen on; a free port of 127.0.0.1 unless set.
     pub fn bind(mut self, addr: impl Into<SocketAddr>) -> Self {
-        self.addr = addr.into();
+        self.addr = Address::Tcp(addr.into());
+        self
+    }
+
+    /// Listens on a Unix domain socket at this path, which must not exist yet and is removed when the collector is dropped.
+    #[cfg(unix)]
+    pub fn with_unix_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.addr = Address::Unix(path.into());
         self
     }
 

@@ -2,9 +2,10 @@
 
 use super::answer::Answer;
 use super::builder::Builder;
+use super::connections::ReceivedConnection;
 use super::inbox::{Counters, Inbox, TimedOut};
 use super::received::{ReceivedRequest, ReceivedSpan};
-use super::server::{Command, Order, Server, wake_socket};
+use super::server::{Address, Command, Order, Server, wake_socket};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -13,16 +14,19 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-/// An OTLP/gRPC collector that runs in this process until it is dropped; see [the module](super).
+/// An OTLP collector that runs in this process until it is dropped; see [the module](super).
 ///
-/// Dropping it closes its connections and its port, and returns when its thread has ended.
+/// Dropping it closes its connections and its port, removes the path it listened on, and returns when its thread has ended.
 #[derive(Debug)]
 pub struct Collector {
-    addr: SocketAddr,
+    addr: Address,
+    is_secured: bool,
     inbox: Inbox,
     commands: mpsc::Sender<Command>,
     wake: UdpSocket,
@@ -65,14 +69,40 @@ impl Collector {
         Self::builder().bind(addr).start()
     }
 
-    /// The URL to export to, like `http://127.0.0.1:40123`.
+    /// The URL to export to, like `http://127.0.0.1:40123`; `https` where it speaks TLS, `unix:` and a path where it
+    /// listens on one. It is the same for gRPC and OTLP/HTTP.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.addr)
+        let scheme = if self.is_secured { "https" } else { "http" };
+        match &self.addr {
+            Address::Tcp(addr) => format!("{scheme}://{addr}"),
+            #[cfg(unix)]
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        }
     }
 
     /// The address it listens on.
+    ///
+    /// # Panics
+    ///
+    /// Where it listens on the path of a Unix domain socket.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        match &self.addr {
+            Address::Tcp(addr) => *addr,
+            #[cfg(unix)]
+            Address::Unix(path) => panic!(
+                "the collector listens on {}, which is no TCP address",
+                path.display()
+            ),
+        }
+    }
+
+    /// The path of the Unix domain socket it listens on; nothing where it listens on a TCP address.
+    #[cfg(unix)]
+    pub fn unix_path(&self) -> Option<&Path> {
+        match &self.addr {
+            Address::Tcp(_) => None,
+            Address::Unix(path) => Some(path),
+        }
     }
 
     /// Every span received, in the order of arrival; one that came twice is there twice.
@@ -83,6 +113,11 @@ impl Collector {
     /// Every request received, in the order of arrival, whatever it was answered.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.inbox.requests()
+    }
+
+    /// Every connection, those that are over included, in the order of accepting.
+    pub fn connections(&self) -> Vec<ReceivedConnection> {
+        self.inbox.connections()
     }
 
     /// What happened so far.
@@ -152,13 +187,14 @@ impl Collector {
         let _ = self.order(Order::Pause(false));
     }
 
-    /// Tears down every connection (RST). New ones are served as before.
+    /// Tears down every connection (RST; Unix sockets have none and are closed). New ones are served as before.
     pub fn kill_connections(&self) {
         // With the thread gone there is no connection left.
         let _ = self.order(Order::Kill);
     }
 
-    /// Lets every connection drain gracefully: two GOAWAY frames, calls under way end well.
+    /// Lets every connection drain gracefully: two GOAWAY frames on HTTP/2, `Connection: close` on HTTP/1.1; calls under way
+    /// end well.
     pub fn drain_connections(&self) {
         let _ = self.order(Order::Drain);
     }
@@ -173,18 +209,24 @@ impl Collector {
     }
 
     pub(super) fn from_builder(builder: Builder) -> io::Result<Self> {
-        let listener = TcpListener::bind(builder.addr)?;
-        let addr = listener.local_addr()?;
         let wake = wake_socket()?;
+        let listener = builder.addr.listen()?;
+        let addr = listener.address(&builder.addr)?;
+        let is_secured = builder.protocol.is_secured();
         let inbox = builder.inbox.clone();
         let open = Arc::new(AtomicUsize::new(0));
         let (commands, receiver) = mpsc::channel();
-        let server = Server::new(builder, listener, wake.try_clone()?, receiver, Arc::clone(&open))?;
-        let thread = thread::Builder::new()
-            .name(String::from("otlp-collector"))
-            .spawn(move || server.run())?;
+        let started = wake
+            .try_clone()
+            .map(|wake| Server::new(builder, addr.clone(), listener, wake, receiver, Arc::clone(&open)))
+            .and_then(|server| {
+                let thread = thread::Builder::new().name(String::from("otlp-collector"));
+                thread.spawn(move || server.run())
+            });
+        let thread = started.inspect_err(|_| addr.vacate())?;
         Ok(Self {
             addr,
+            is_secured,
             inbox,
             commands,
             wake,
@@ -222,5 +264,6 @@ impl Drop for Collector {
         if thread.thread().id() != thread::current().id() {
             let _ = thread.join();
         }
+        self.addr.vacate();
     }
 }

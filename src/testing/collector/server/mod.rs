@@ -1,20 +1,26 @@
 //! The collector's thread: sockets, `poll(2)` and a clock around the sessions.
 
+mod connection;
+mod socket;
+
 use super::builder::{Builder, Settings};
 use super::handle::Accepting;
 use super::inbox::Inbox;
-use super::session::{Fate, ServerSession};
+use super::session::ServerSession;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use connection::Connection;
+use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+pub(super) use socket::Address;
+use socket::Listener;
+use std::io;
+use std::net::UdpSocket;
 use std::sync::mpsc;
 use tracing::dispatcher::{self, DefaultGuard, Dispatch};
 use tracing::level_filters::LevelFilter;
@@ -36,8 +42,8 @@ pub(super) enum Order {
 
 /// Everything the thread owns.
 pub(super) struct Server {
-    addr: SocketAddr,
-    listener: Option<TcpListener>,
+    addr: Address,
+    listener: Option<Listener>,
     accepting: Accepting,
     /// When to accept again after the system had no socket to give.
     accept_again: Option<Instant>,
@@ -55,34 +61,8 @@ pub(super) struct Server {
     buffer: Box<[u8]>,
 }
 
-struct Connection {
-    socket: TcpStream,
-    session: ServerSession,
-    egress: Vec<u8>,
-    /// Bytes of `egress` that the socket has taken.
-    written: usize,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy)]
-enum Stage {
-    Serving,
-    /// What is left is written, then our side is shut, then what the client still sends is thrown away: closing with
-    /// unread bytes would reset the connection and with it bytes that the client has not read.
-    Closing {
-        until: Instant,
-        is_shut: bool,
-    },
-    Over,
-}
-
-/// Unwritten bytes above which a connection is not read: the answers to a flood must not pile up.
-const EGRESS_BYTES_MAX: usize = 1 << 20;
-/// Reads of one connection before others have their turn.
-const READS_MAX: usize = 16;
-const READ_BYTES: usize = 64 << 10;
-const LINGER: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const READ_BYTES: usize = 64 << 10;
 
 /// A socket that wakes the thread when something is sent to it. Connected to itself, so that nobody else can.
 pub(super) fn wake_socket() -> io::Result<UdpSocket> {
@@ -95,14 +75,14 @@ pub(super) fn wake_socket() -> io::Result<UdpSocket> {
 impl Server {
     pub(super) fn new(
         builder: Builder,
-        listener: TcpListener,
+        addr: Address,
+        listener: Listener,
         wake: UdpSocket,
         commands: mpsc::Receiver<Command>,
         open: Arc<AtomicUsize>,
-    ) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Ok(Self {
-            addr: listener.local_addr()?,
+    ) -> Self {
+        Self {
+            addr,
             listener: Some(listener),
             accepting: Accepting::Serve,
             accept_again: None,
@@ -117,7 +97,7 @@ impl Server {
             next_number: 0,
             clock: Clock::start(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
-        })
+        }
     }
 
     /// Serves until it is told to stop or its user is gone.
@@ -138,8 +118,7 @@ impl Server {
             if ready.listener {
                 self.accept(now);
             }
-            self.connections
-                .retain(|connection| !matches!(connection.stage, Stage::Over));
+            self.connections.retain(|connection| !connection.is_over());
             self.count_open();
         }
     }
@@ -159,11 +138,11 @@ impl Server {
             self.accept_again = self.accept_again.filter(|at| *at > now);
             until = self.accept_again;
             for connection in &self.connections {
-                fds.push(PollFd::new(&connection.socket, connection.interest()));
+                fds.push(connection.socket().poll_fd(connection.interest()));
                 until = [until, connection.timeout()].into_iter().flatten().min();
             }
             if let (Some(listener), None) = (&self.listener, self.accept_again) {
-                fds.push(PollFd::new(listener, PollFlags::IN));
+                fds.push(listener.poll_fd(PollFlags::IN));
                 has_listener = true;
             }
         }
@@ -215,17 +194,16 @@ impl Server {
             }
             Order::Drain => {
                 for connection in &mut self.connections {
-                    connection.session.drain(now);
-                    connection.flush(now);
+                    connection.drain(now);
                 }
             }
             Order::Accept(accepting) => {
                 if accepting == Accepting::Refuse {
                     self.listener = None;
                 } else if self.listener.is_none() {
-                    let listener = TcpListener::bind(self.addr)?;
-                    listener.set_nonblocking(true)?;
-                    self.listener = Some(listener);
+                    // The path of a Unix socket stays when nobody listens on it any more.
+                    self.addr.vacate();
+                    self.listener = Some(self.addr.listen()?);
                 }
                 self.accepting = accepting;
             }
@@ -237,7 +215,7 @@ impl Server {
         let Some(listener) = &self.listener else { return };
         loop {
             let socket = match listener.accept() {
-                Ok((socket, _)) => socket,
+                Ok(socket) => socket,
                 Err(error) => {
                     use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
                     match error.kind() {
@@ -251,25 +229,9 @@ impl Server {
             if self.accepting == Accepting::CloseAtOnce || self.connections.len() >= self.connections_max {
                 continue;
             }
-            // A connection that cannot be set up is as good as closed.
-            let set_up = socket
-                .set_nonblocking(true)
-                .and_then(|()| socket.set_nodelay(true));
-            if set_up.is_err() {
-                continue;
-            }
             let session = ServerSession::new(self.next_number, self.settings.clone(), self.inbox.clone());
             self.next_number += 1;
-            let mut connection = Connection {
-                socket,
-                session,
-                egress: Vec::new(),
-                written: 0,
-                stage: Stage::Serving,
-            };
-            connection.session.handle_input(now, &[]);
-            connection.flush(now);
-            self.connections.push(connection);
+            self.connections.push(Connection::new(now, socket, session));
         }
     }
 }
@@ -280,156 +242,6 @@ struct Ready {
     listener: bool,
     /// In the order of the connections; none while paused.
     connections: Vec<PollFlags>,
-}
-
-impl Connection {
-    fn unwritten_bytes(&self) -> usize {
-        self.egress.len() - self.written
-    }
-
-    fn interest(&self) -> PollFlags {
-        let reads = match self.stage {
-            Stage::Serving => self.unwritten_bytes() <= EGRESS_BYTES_MAX,
-            Stage::Closing { is_shut, .. } => is_shut,
-            Stage::Over => false,
-        };
-        let mut interest = PollFlags::empty();
-        interest.set(PollFlags::IN, reads);
-        interest.set(PollFlags::OUT, self.unwritten_bytes() > 0);
-        interest
-    }
-
-    fn timeout(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Serving => self.session.poll_timeout(),
-            Stage::Closing { until, .. } => Some(until),
-            Stage::Over => None,
-        }
-    }
-
-    fn serve(&mut self, now: Instant, events: PollFlags, buffer: &mut [u8]) {
-        let is_readable = events.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
-        match self.stage {
-            Stage::Serving => {
-                if self.session.poll_timeout().is_some_and(|at| at <= now) {
-                    self.session.handle_timeout(now);
-                }
-                if is_readable {
-                    self.read(now, buffer);
-                }
-            }
-            Stage::Closing { until, is_shut } => {
-                if until <= now || (is_shut && is_readable && self.discard(buffer)) {
-                    self.stage = Stage::Over;
-                }
-            }
-            Stage::Over => {}
-        }
-        self.flush(now);
-    }
-
-    fn read(&mut self, now: Instant, buffer: &mut [u8]) {
-        for _ in 0..READS_MAX {
-            if self.session.fate() != Fate::Open || self.unwritten_bytes() > EGRESS_BYTES_MAX {
-                return;
-            }
-            match self.socket.read(buffer) {
-                Ok(0) => return self.session.handle_eof(now),
-                Ok(count) => {
-                    self.session.handle_input(now, &buffer[..count]);
-                    self.take_egress();
-                    if count < buffer.len() {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.session.handle_eof(now);
-                    self.stage = Stage::Over;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn take_egress(&mut self) {
-        while let Some(bytes) = self.session.poll_transmit() {
-            if self.unwritten_bytes() == 0 {
-                self.egress = bytes;
-                self.written = 0;
-            } else {
-                self.egress.extend_from_slice(&bytes);
-            }
-        }
-    }
-
-    /// Writes what the socket takes, and acts on the session's fate.
-    fn flush(&mut self, now: Instant) {
-        self.take_egress();
-        match (self.stage, self.session.fate()) {
-            (Stage::Over, _) => return,
-            (_, Fate::Aborted) => {
-                reset_on_close(&self.socket);
-                self.stage = Stage::Over;
-                return;
-            }
-            (Stage::Serving, Fate::Closed) => {
-                let until = now + LINGER;
-                self.stage = Stage::Closing {
-                    until,
-                    is_shut: false,
-                };
-            }
-            _ => {}
-        }
-        while self.unwritten_bytes() > 0 {
-            match self.socket.write(&self.egress[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.session.handle_eof(now);
-                    self.stage = Stage::Over;
-                    return;
-                }
-            }
-        }
-        if let Stage::Closing {
-            until,
-            is_shut: false,
-        } = self.stage
-        {
-            // Fails only where the client has gone already.
-            self.stage = match self.socket.shutdown(Shutdown::Write) {
-                Ok(()) => Stage::Closing { until, is_shut: true },
-                Err(_) => Stage::Over,
-            };
-        }
-    }
-
-    /// Throws input away; tells whether the client has closed.
-    fn discard(&mut self, buffer: &mut [u8]) -> bool {
-        for _ in 0..READS_MAX {
-            match self.socket.read(buffer) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return true,
-            }
-        }
-        false
-    }
-
-    fn abort(self) {
-        reset_on_close(&self.socket);
-    }
-}
-
-/// Lets the socket be closed with RST. Where the system will not, it is closed with FIN.
-fn reset_on_close(socket: &TcpStream) {
-    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
 fn timespec(duration: Duration) -> Timespec {
