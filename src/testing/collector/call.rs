@@ -6,7 +6,7 @@ use super::content::{self, Content};
 use super::grpc;
 use crate::code::Code;
 use crate::config::{Compression, Protocol};
-use crate::encode::Signal;
+use crate::encode::{Signal, json};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -170,11 +170,13 @@ impl Plan {
     }
 
     fn to_protobuf(self, body: Bytes) -> Result<Bytes, Refusal> {
-        if self.protocol == Protocol::HttpJson {
-            let message = "JSON is not taken".to_owned();
-            return Err(self.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UNIMPLEMENTED, message));
+        if self.protocol != Protocol::HttpJson {
+            return Ok(body);
         }
-        Ok(body)
+        match json::to_wire(self.signal, &body) {
+            Ok(message) => Ok(Bytes::from(message)),
+            Err(error) => Err(self.unreadable(format!("{error}"))),
+        }
     }
 
     fn too_large(&self, bytes_max: usize) -> Refusal {

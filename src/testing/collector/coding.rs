@@ -11,6 +11,10 @@ pub(super) enum Undecodable {
     /// It has more bytes than are taken.
     TooLarge,
     /// It is not what its name says, or ends early.
+    #[cfg_attr(
+        not(any(feature = "gzip", feature = "zstd")),
+        allow(dead_code, reason = "nothing is decompressed")
+    )]
     Malformed,
 }
 
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_gzip_body_is_malformed() {
+    fn an_empty_body_can_be_compressed() {
         for compression in [Compression::Gzip, Compression::Zstd] {
             if is_built(compression) {
                 let empty = compress(compression, b"").expect("it is built in");

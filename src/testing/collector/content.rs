@@ -1,7 +1,10 @@
 //! Messages taken apart: whether they can be read, and how many items they carry.
 
 use crate::encode::Signal;
-use crate::pb::collector::ExportTraceServiceRequest;
+use crate::pb::collector::{
+    ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest,
+};
+use crate::pb::metrics::{Metric, metric::Data};
 use alloc::vec::Vec;
 use prost::{DecodeError, Message};
 
@@ -10,94 +13,97 @@ use prost::{DecodeError, Message};
 pub(super) struct Content {
     /// Spans, data points, log records or profiles.
     pub(super) items: u64,
-    /// The message of traces.
-    pub(super) traces: Option<ExportTraceServiceRequest>,
+    pub(super) message: Decoded,
+}
+
+/// A request message of its signal.
+#[derive(Debug)]
+pub(super) enum Decoded {
+    Traces(ExportTraceServiceRequest),
+    Metrics(ExportMetricsServiceRequest),
+    Logs(ExportLogsServiceRequest),
+    /// Only counted: the collector has no model of profiles.
+    Profiles,
 }
 
 /// Reads a request message.
 pub(super) fn read(signal: Signal, message: &[u8]) -> Result<Content, DecodeError> {
-    let (items, traces) = match signal {
+    Ok(match signal {
         Signal::Traces => {
-            let traces = ExportTraceServiceRequest::decode(message)?;
-            let scopes = traces.resource_spans.iter().flat_map(|group| &group.scope_spans);
-            (scopes.map(|scope| scope.spans.len() as u64).sum(), Some(traces))
+            let message = ExportTraceServiceRequest::decode(message)?;
+            let scopes = message.resource_spans.iter().flat_map(|group| &group.scope_spans);
+            Content {
+                items: scopes.map(|scope| scope.spans.len() as u64).sum(),
+                message: Decoded::Traces(message),
+            }
         }
-        Signal::Metrics => (Groups::<Metric>::decode(message)?.count(Metric::points), None),
-        Signal::Logs | Signal::Profiles => (Groups::<Opaque>::decode(message)?.count(|_| 1), None),
+        Signal::Metrics => {
+            let message = ExportMetricsServiceRequest::decode(message)?;
+            let groups = &message.resource_metrics;
+            let scopes = groups.iter().flat_map(|group| &group.scope_metrics);
+            Content {
+                items: scopes.flat_map(|scope| &scope.metrics).map(count_points).sum(),
+                message: Decoded::Metrics(message),
+            }
+        }
+        Signal::Logs => {
+            let message = ExportLogsServiceRequest::decode(message)?;
+            let scopes = message.resource_logs.iter().flat_map(|group| &group.scope_logs);
+            Content {
+                items: scopes.map(|scope| scope.log_records.len() as u64).sum(),
+                message: Decoded::Logs(message),
+            }
+        }
+        Signal::Profiles => {
+            let profiles = Profiles::decode(message)?;
+            let scopes = profiles.groups.iter().flat_map(|group| &group.scopes);
+            Content {
+                items: scopes.map(|scope| scope.profiles.len() as u64).sum(),
+                message: Decoded::Profiles,
+            }
+        }
+    })
+}
+
+fn count_points(metric: &Metric) -> u64 {
+    let points = match &metric.data {
+        None => 0,
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
+        Some(Data::Summary(summary)) => summary.data_points.len(),
     };
-    Ok(Content { items, traces })
+    points as u64
 }
 
-/// The bones that requests of every signal share: items in scopes in resources.
+/// The bones of a request of profiles, enough to count them.
 #[derive(Clone, PartialEq, Message)]
-struct Groups<T: Message + Default + core::fmt::Debug> {
+struct Profiles {
     #[prost(message, repeated, tag = "1")]
-    groups: Vec<Group<T>>,
+    groups: Vec<ResourceProfiles>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Group<T: Message + Default + core::fmt::Debug> {
+struct ResourceProfiles {
     #[prost(message, repeated, tag = "2")]
-    scopes: Vec<Scope<T>>,
+    scopes: Vec<ScopeProfiles>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Scope<T: Message + Default + core::fmt::Debug> {
+struct ScopeProfiles {
     #[prost(message, repeated, tag = "2")]
-    items: Vec<T>,
+    profiles: Vec<Profile>,
 }
 
-/// An item of which only the existence counts.
+/// A profile, of which only the existence counts.
 #[derive(Clone, PartialEq, Message)]
-struct Opaque {}
-
-/// A metric: a gauge, sum, histogram, exponential histogram or summary, whose points are in field 1 each.
-#[derive(Clone, PartialEq, Message)]
-struct Metric {
-    #[prost(message, repeated, tag = "5")]
-    gauge: Vec<Points>,
-    #[prost(message, repeated, tag = "7")]
-    sum: Vec<Points>,
-    #[prost(message, repeated, tag = "9")]
-    histogram: Vec<Points>,
-    #[prost(message, repeated, tag = "10")]
-    exponential_histogram: Vec<Points>,
-    #[prost(message, repeated, tag = "11")]
-    summary: Vec<Points>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Points {
-    #[prost(message, repeated, tag = "1")]
-    points: Vec<Opaque>,
-}
-
-impl<T: Message + Default + core::fmt::Debug> Groups<T> {
-    fn count(&self, items: impl Fn(&T) -> u64) -> u64 {
-        let scopes = self.groups.iter().flat_map(|group| &group.scopes);
-        scopes.flat_map(|scope| &scope.items).map(items).sum()
-    }
-}
-
-impl Metric {
-    fn points(&self) -> u64 {
-        let kinds = [
-            &self.gauge,
-            &self.sum,
-            &self.histogram,
-            &self.exponential_histogram,
-            &self.summary,
-        ];
-        let points = kinds.into_iter().flatten();
-        points.map(|points| points.points.len() as u64).sum()
-    }
-}
+struct Profile {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Field 1 of a message, around another.
     fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
         let length = u8::try_from(bytes.len()).expect("a short field");
         [&[tag << 3 | 2, length], bytes].concat()

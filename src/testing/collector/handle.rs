@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::builder::Builder;
 use super::connections::ReceivedConnection;
 use super::inbox::{Counters, Inbox, TimedOut};
-use super::received::{ReceivedRequest, ReceivedSpan};
+use super::received::{ReceivedLog, ReceivedMetric, ReceivedRequest, ReceivedSpan};
 use super::server::{Address, Command, Order, Server, wake_socket};
 use alloc::format;
 use alloc::string::String;
@@ -108,6 +108,16 @@ impl Collector {
     /// Every span received, in the order of arrival; one that came twice is there twice.
     pub fn spans(&self) -> Vec<ReceivedSpan> {
         self.inbox.spans()
+    }
+
+    /// Every metric received, in the order of arrival; one that came twice is there twice.
+    pub fn metrics(&self) -> Vec<ReceivedMetric> {
+        self.inbox.metrics()
+    }
+
+    /// Every log record received, in the order of arrival; one that came twice is there twice.
+    pub fn logs(&self) -> Vec<ReceivedLog> {
+        self.inbox.logs()
     }
 
     /// Every request received, in the order of arrival, whatever it was answered.

@@ -2,8 +2,10 @@
 
 use super::answer::Answer;
 use super::connections::{Connections, ReceivedConnection};
-use super::content::Content;
-use super::received::{ReceivedRequest, ReceivedSpan, into_spans};
+use super::content::{Content, Decoded};
+use super::received::{
+    ReceivedLog, ReceivedMetric, ReceivedRequest, ReceivedSpan, into_logs, into_metrics, into_spans,
+};
 use crate::code::Code;
 use crate::encode::Signal;
 use alloc::collections::VecDeque;
@@ -34,6 +36,8 @@ struct State {
     fallback: Fallback,
     requests: Vec<ReceivedRequest>,
     spans: Vec<ReceivedSpan>,
+    metrics: Vec<ReceivedMetric>,
+    logs: Vec<ReceivedLog>,
     connections: Connections,
     counters: Counters,
     /// The number of the next request.
@@ -117,6 +121,16 @@ impl Inbox {
         self.lock().spans.clone()
     }
 
+    /// Every metric received, in the order of arrival.
+    pub fn metrics(&self) -> Vec<ReceivedMetric> {
+        self.lock().metrics.clone()
+    }
+
+    /// Every log record received, in the order of arrival.
+    pub fn logs(&self) -> Vec<ReceivedLog> {
+        self.lock().logs.clone()
+    }
+
     /// Every request received, in the order of arrival.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.lock().requests.clone()
@@ -159,6 +173,8 @@ impl Inbox {
         let mut state = self.lock();
         state.requests.clear();
         state.spans.clear();
+        state.metrics.clear();
+        state.logs.clear();
         state.connections.clear();
         state.counters = Counters::default();
     }
@@ -190,8 +206,7 @@ impl Inbox {
         };
         // The user's closure may use the inbox: no lock is held.
         let answer = scripted.unwrap_or_else(|| fallback.choose(&request));
-        let spans = content.traces.filter(|_| keep);
-        let spans = spans.map(|message| into_spans(message, request.index));
+        let kept = keep.then(|| Kept::new(content.message, request.index));
         let is_success = u64::from(answer.is_success_over(request.protocol));
         let accepted = answer.accepted(request.protocol, request.items);
 
@@ -212,8 +227,8 @@ impl Inbox {
         state
             .connections
             .update(request.connection, |record| record.requests += 1);
-        state.spans.extend(spans.into_iter().flatten());
-        if keep {
+        if let Some(kept) = kept {
+            state.keep(kept);
             request.answer = Some(answer.clone());
             state.requests.push(request);
         }
@@ -274,6 +289,36 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The items of a request, taken apart before the lock is taken.
+enum Kept {
+    Spans(Vec<ReceivedSpan>),
+    Metrics(Vec<ReceivedMetric>),
+    Logs(Vec<ReceivedLog>),
+    Nothing,
+}
+
+impl Kept {
+    fn new(message: Decoded, request: u64) -> Self {
+        match message {
+            Decoded::Traces(message) => Self::Spans(into_spans(message, request)),
+            Decoded::Metrics(message) => Self::Metrics(into_metrics(message, request)),
+            Decoded::Logs(message) => Self::Logs(into_logs(message, request)),
+            Decoded::Profiles => Self::Nothing,
+        }
+    }
+}
+
+impl State {
+    fn keep(&mut self, kept: Kept) {
+        match kept {
+            Kept::Spans(spans) => self.spans.extend(spans),
+            Kept::Metrics(metrics) => self.metrics.extend(metrics),
+            Kept::Logs(logs) => self.logs.extend(logs),
+            Kept::Nothing => {}
+        }
     }
 }
 
