@@ -59,6 +59,18 @@ fn an_idle_connection_is_closed_at_its_age_and_replaced_on_use() {
     assert_eq!(world.outcome(id).expect("success").attempts(), 1);
 }
 
+/// Without a driver, nobody tells the engine the time between two exports.
+#[test]
+fn an_old_connection_is_not_used_by_the_next_export() {
+    let mut world = world();
+    world.submit(request(1));
+    world.say(0, Command::ok(0));
+    world.now = world.now + AGE * 2;
+    world.submit(request(1));
+    assert!(world.wires[0].is_closed);
+    assert_eq!(world.frames(1).len(), 1);
+}
+
 #[test]
 fn the_ages_of_connections_differ() {
     let ages: BTreeSet<Duration> = (0..50)

@@ -292,6 +292,23 @@ fn a_handshake_that_is_never_done_has_the_connect_timeout() {
 }
 
 #[test]
+fn handshakes_that_fail_are_tried_at_growing_intervals() {
+    let mut world = World::new(config().with_header("scripted-limit", "0"));
+    world.submit(request(1));
+    let mut longest = 200;
+    for round in 0..4 {
+        assert_eq!(world.ids.len(), round + 1);
+        world.say(round, Command::Die);
+        let wait = world.advance_to_timer();
+        assert!(
+            (ms(longest / 2)..=ms(longest)).contains(&wait),
+            "spec 17: {wait:?} of {longest}"
+        );
+        longest *= 2;
+    }
+}
+
+#[test]
 fn a_deadline_in_a_handshake_says_so() {
     let mut world = World::new(config().with_header("scripted-limit", "0"));
     let id = world.submit(request(1).with_timeout(ms(1_000)));

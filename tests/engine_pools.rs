@@ -286,6 +286,51 @@ fn an_answer_that_has_begun_is_not_stale() {
     assert_eq!(world.live_wires(), 3, "nothing is known against the others");
 }
 
+/// Under TLS the peer's last words, which say that it closes, may arrive behind the request.
+#[test]
+fn last_words_that_end_the_connection_are_no_answer() {
+    let mut world = idle_pool();
+    let id = world.submit(request(1));
+    world.say(3, Command::Die);
+    assert_eq!(world.state(id), Some(ExportState::WaitingResponse), "spec 50");
+    assert_eq!((world.ids.len(), world.live_wires()), (5, 1));
+}
+
+#[test]
+fn a_call_that_the_peer_resets_is_not_stale() {
+    let mut world = idle_pool();
+    let id = world.submit(request(1));
+    world.say(
+        3,
+        Command::Reset {
+            call: 1,
+            is_retryable: true,
+        },
+    );
+    assert_eq!(world.state(id), Some(ExportState::Init), "spec 17: with backoff");
+    assert_eq!(world.live_wires(), 4);
+}
+
+/// A pool as large as a user may want it grows old at once, with a call on each connection.
+#[test]
+fn a_large_pool_drains_without_loss() {
+    let mut settings = serial(Protocol::HttpProtobuf);
+    settings.lanes[0].http1_connections_max = 32;
+    settings.lanes[0].max_connection_age = Some(ms(5_000));
+    let mut world = World::with_settings(settings, 1);
+    let old = submit_many(&mut world, 32);
+    world.advance(ms(5_600));
+    let new = submit_many(&mut world, 32);
+    assert_eq!(world.live_wires(), 64);
+    for wire in 0..64 {
+        world.say(wire, Command::ok(0));
+    }
+    for id in old.into_iter().chain(new) {
+        assert_eq!(world.outcome(id).expect("success").attempts(), 1);
+    }
+    assert_eq!(world.live_wires(), 32);
+}
+
 #[test]
 fn a_second_stale_connection_waits_for_the_backoff() {
     let mut world = idle_pool();

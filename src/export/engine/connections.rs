@@ -3,6 +3,7 @@
 use super::Engine;
 use super::dial::Attempt;
 use crate::config::Lane;
+use crate::endpoint::Scheme;
 use crate::export::machine::{AttemptEnd, LastFailure, Span};
 use crate::export::{Action, ConnId, ExportId};
 use crate::protocol::{CallEnd, CallId, Connection, Event};
@@ -14,8 +15,8 @@ use bytes::Bytes;
 use core::time::Duration;
 use fastrand::Rng;
 
-/// Connections that drain with calls on them. The oldest is closed when there are more: a server that drains at once
-/// and never finishes would pile them up.
+/// Connections of a lane that drain with calls on them, or twice as many as take calls, if that is more. The oldest is
+/// closed when there are more: a server that drains at once and never finishes would pile them up.
 const DRAINING_MAX: usize = 8;
 
 /// Connections that are over and only write their last bytes.
@@ -63,6 +64,8 @@ pub(super) struct Open<P> {
     is_answered: bool,
     /// When the first call was started after the peer's last byte.
     silent_since: Option<Instant>,
+    /// The peer had not said a byte since that call was started, up to the last fact.
+    was_silent: bool,
     /// When its last call began or ended; before that, when it was opened.
     used_at: Instant,
     /// When its handshake has had its time.
@@ -209,12 +212,11 @@ impl<P: Connection> Open<P> {
         self.leaving.is_some() || self.session.is_draining()
     }
 
-    /// Whether the peer had closed it before the call that is now lost: it carried one before, and not a byte came since.
+    /// Whether the peer had closed it before the call that is now lost: it carried one before, and its end is the first
+    /// that was heard since.
     fn was_stale(&self) -> bool {
-        self.over.is_some()
-            && self.is_answered
-            && self.silent_since.is_some()
-            && !self.session.is_multiplexed()
+        let is_over = self.over.is_some() || self.session.is_draining();
+        is_over && self.is_answered && self.was_silent && !self.session.is_multiplexed()
     }
 }
 
@@ -233,7 +235,6 @@ impl<P: Connection> Engine<P> {
                 let age_at = settings
                     .max_connection_age
                     .map(|age| self.now + jittered(age, &mut self.rng));
-                self.lanes[lane].dialer.handle_connected();
                 self.stats.connections += 1;
                 self.conns[at].phase = Phase::Open(Box::new(Open {
                     session,
@@ -244,6 +245,7 @@ impl<P: Connection> Engine<P> {
                     is_used: false,
                     is_answered: false,
                     silent_since: None,
+                    was_silent: false,
                     used_at: self.now,
                     ready_by,
                     age_at,
@@ -265,7 +267,7 @@ impl<P: Connection> Engine<P> {
         let now = self.now;
         if let Some(open) = self.open_mut(id) {
             if !bytes.is_empty() {
-                open.silent_since = None;
+                open.was_silent = open.silent_since.take().is_some();
             }
             open.session.handle_input(now, bytes);
             open.is_dirty = true;
@@ -301,6 +303,7 @@ impl<P: Connection> Engine<P> {
         let Some(at) = self.position(id) else { return };
         match &mut self.conns[at].phase {
             Phase::Open(open) => {
+                open.was_silent = open.silent_since.is_some();
                 open.session.handle_eof(now, why);
                 open.is_dirty = true;
                 open.over = Some(Over::new(why, false));
@@ -351,7 +354,9 @@ impl<P: Connection> Engine<P> {
         if let Phase::Open(open) = phase {
             if !open.is_ready && open.session.can_start() {
                 open.is_ready = true;
-                self.lanes[*lane].is_multiplexed = open.session.is_multiplexed();
+                let lane = &mut self.lanes[*lane];
+                lane.is_multiplexed = open.session.is_multiplexed();
+                lane.dialer.handle_ready();
             }
         }
     }
@@ -489,6 +494,7 @@ impl<P: Connection> Engine<P> {
     }
 
     fn finish_drained(&mut self, lane: usize) {
+        let draining_max = DRAINING_MAX.max(2 * self.connections_max(lane));
         let mut draining = self.conns_of(lane).filter(|conn| conn.is_draining()).count();
         for at in 0..self.conns.len() {
             if self.conns[at].lane != lane || !self.conns[at].is_draining() {
@@ -500,7 +506,7 @@ impl<P: Connection> Engine<P> {
             };
             let why = if open.calls.is_empty() {
                 open.leaving.map_or("the connection drained", Leaving::as_str)
-            } else if draining > DRAINING_MAX {
+            } else if draining > draining_max {
                 draining -= 1;
                 "too many connections drain at the same time"
             } else {
@@ -529,7 +535,7 @@ impl<P: Connection> Engine<P> {
         let advice = if over.is_refused {
             "no other attempt would fare better until then"
         } else {
-            protocol_advice(&self.settings.lanes[lane])
+            advice(&self.settings.lanes[lane], open.is_ready || open.is_used)
         };
         let failure = LastFailure::connect(over.why.as_str(), advice);
         let is_upkeep = open.leaving.is_some_and(Leaving::is_upkeep);
@@ -538,10 +544,12 @@ impl<P: Connection> Engine<P> {
             let was_connected = open.is_ready || open.is_used;
             self.stats.last_error = Some(over.why.clone());
             let next = self.close_gate(lane, failure.clone(), was_connected && !over.is_refused);
-            if over.is_refused {
-                self.refuse_waiting(lane, &failure);
-            } else if !was_connected && !self.conns_of(lane).any(Conn::is_usable) {
-                self.fail_waiting(lane, &failure, next);
+            // Another connection of the lane may still take those that wait.
+            let is_other_usable = self.conns_of(lane).any(Conn::is_usable);
+            match is_other_usable {
+                false if over.is_refused => self.refuse_waiting(lane, &failure),
+                false if !was_connected => self.fail_waiting(lane, &failure, next),
+                _ => {}
             }
         }
         for (_, export) in core::mem::take(&mut open.calls) {
@@ -593,8 +601,12 @@ impl<P: Connection> Engine<P> {
 }
 
 /// What to do about a connection that serves no call.
-fn protocol_advice(lane: &Lane) -> &'static str {
-    if lane.is_grpc {
+fn advice(lane: &Lane, was_connected: bool) -> &'static str {
+    if !was_connected && lane.endpoint.scheme() == Scheme::Https {
+        "check the certificates and the TLS settings of both sides"
+    } else if !was_connected && lane.proxy.is_some() {
+        "check the proxy's settings"
+    } else if lane.is_grpc {
         "check that the endpoint speaks OTLP over gRPC"
     } else {
         "check that the endpoint speaks OTLP over HTTP"

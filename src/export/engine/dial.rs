@@ -30,7 +30,7 @@ const REASON_CHARS_MAX: usize = 256;
 pub(super) struct Dialer {
     /// No connection is tried before.
     gate: Instant,
-    /// Dials that failed, since the last that succeeded.
+    /// Dials and handshakes that failed, since the last that succeeded.
     failed: u32,
     /// Connections that ended without an answer, since the last answer.
     fruitless: u32,
@@ -49,7 +49,8 @@ pub(super) struct Attempt {
 }
 
 impl Dialer {
-    pub(super) fn handle_connected(&mut self) {
+    /// A connection is open and its handshake done.
+    pub(super) fn handle_ready(&mut self) {
         self.failed = 0;
     }
 

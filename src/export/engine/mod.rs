@@ -171,6 +171,7 @@ impl<P: Connection> Engine<P> {
             self.settle(id);
         } else {
             self.fire_deadlines();
+            self.fire_upkeep();
             self.admit(id);
             self.pump();
         }

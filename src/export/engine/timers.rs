@@ -43,12 +43,23 @@ impl<P: Connection> Engine<P> {
             return;
         }
         self.fire_connections(Self::fire_session);
-        (0..self.lanes.len()).for_each(|lane| self.fire_idle(lane));
+        self.fire_upkeep();
         self.pump();
         self.fire_deadlines();
         self.fire_connections(Self::fire_dial);
         self.fire_gates();
         self.pump();
+    }
+
+    /// Leaves connections whose time is over, which is found out late where nobody drives the engine in between.
+    pub(super) fn fire_upkeep(&mut self) {
+        let now = self.now;
+        for conn in &mut self.conns {
+            if let Phase::Open(open) = &mut conn.phase {
+                open.fire_age(now);
+            }
+        }
+        (0..self.lanes.len()).for_each(|lane| self.fire_idle(lane));
     }
 
     fn fire_connections(&mut self, fire: impl Fn(&mut Self, usize)) {
@@ -70,7 +81,6 @@ impl<P: Connection> Engine<P> {
                     open.session.handle_timeout(now);
                     open.is_dirty = true;
                 }
-                open.fire_age(now);
                 if open.handshake_until().is_some_and(|at| at <= now) {
                     self.handle_handshake_timeout(at);
                 }

@@ -304,15 +304,7 @@ impl Model {
         let Some(at) = input.recent(self.ids.len(), self.few) else {
             return;
         };
-        let is_stale = self.is_serial && self.wires[at].is_answered;
-        for call in 0..self.wires[at].calls.len() {
-            let Call { export, is_live, .. } = self.wires[at].calls[call];
-            self.end_gone(at, call);
-            if is_stale && is_live {
-                // The peer may have closed it before the call: that is resent at once.
-                self.exports[export].not_before = self.now;
-            }
-        }
+        self.end_all(at);
         self.fact(fact(self.ids[at]));
     }
 
@@ -444,12 +436,21 @@ impl Model {
                     self.close_call(at, call);
                 }
             }
-            Command::Die => {
-                for call in 0..self.wires[at].calls.len() {
-                    self.end_gone(at, call);
-                }
-            }
+            Command::Die => self.end_all(at),
             Command::Limit(_) | Command::Hold | Command::Go => {}
+        }
+    }
+
+    /// A connection ends, and every call on it without an answer.
+    fn end_all(&mut self, at: usize) {
+        let is_stale = self.is_serial && self.wires[at].is_answered;
+        for call in 0..self.wires[at].calls.len() {
+            let Call { export, is_live, .. } = self.wires[at].calls[call];
+            self.end_gone(at, call);
+            if is_stale && is_live {
+                // The peer may have closed it before the call: that is resent at once.
+                self.exports[export].not_before = self.now;
+            }
         }
     }
 
