@@ -218,3 +218,29 @@ fn a_path_that_no_socket_can_have_is_refused() {
     let error = exporter.export(request()).wait().expect_err("no socket");
     assert!(error.is_connect(), "{error}");
 }
+
+/// Such a connect does not wait for its turn, and is tried again like any other.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_listener_that_accepts_nobody_is_named() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
+    let path = std::env::temp_dir().join(format!("otlp-embed-{}-full.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+    let address = SocketAddrUnix::new(&path).expect("a path");
+    rustix::net::bind(&listener, &address).expect("a free path");
+    rustix::net::listen(&listener, 0).expect("a listener");
+    let _first = UnixStream::connect(&path).expect("one fits into its queue");
+    let config = Config::new()
+        .with_protocol(Protocol::Grpc)
+        .with_endpoint(format!("unix:{}", path.display()))
+        .with_retry_policy(otlp_embed::policy::RetryPolicy::never());
+    let exporter = config
+        .build(Blocking::new().expect("a runtime"))
+        .expect("the settings work");
+    let error = exporter.export(request()).wait().expect_err("no room");
+    let _ = std::fs::remove_file(&path);
+    assert!(error.is_connect() && error.is_retryable(), "{error}");
+    assert!(error.to_string().contains("queue is full"), "{error}");
+}

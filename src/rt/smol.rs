@@ -70,8 +70,9 @@ pub struct SmolSocket(FuturesSocket<Stream>);
 
 #[cfg(unix)]
 type Stream = Either<Async<TcpStream>, Async<std::os::unix::net::UnixStream>>;
+/// There is no other kind to be had.
 #[cfg(not(unix))]
-type Stream = Either<Async<TcpStream>, core::convert::Infallible>;
+type Stream = Either<Async<TcpStream>, Async<TcpStream>>;
 
 impl Socket for SmolSocket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
