@@ -30,7 +30,7 @@ fn ageing(config: Config) -> Settings {
 }
 
 fn world() -> World {
-    World::with_settings(ageing(config()), 1)
+    World::of_settings(ageing(config()), 1)
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn an_old_connection_is_not_used_by_the_next_export() {
 fn the_ages_of_connections_differ() {
     let ages: BTreeSet<Duration> = (0..50)
         .map(|seed| {
-            let mut world = World::with_settings(ageing(config()), seed);
+            let mut world = World::of_settings(ageing(config()), seed);
             world.submit(request(1));
             world.say(0, Command::ok(0));
             world.advance_to_timer()
@@ -89,7 +89,7 @@ fn the_ages_of_connections_differ() {
 #[test]
 fn a_call_under_way_finishes_while_the_next_opens_another_connection() {
     let settings = ageing(config().with_timeout(AGE * 2));
-    let mut world = World::with_settings(settings, 1);
+    let mut world = World::of_settings(settings, 1);
     let old = world.submit(request(1));
     world.advance_to_timer();
     assert!(!world.wires[0].is_closed);
@@ -114,7 +114,7 @@ fn a_call_that_never_ends_holds_an_old_connection_until_its_deadline() {
             .with_header("scripted-lazy", "1")
             .with_connect_timeout(AGE * 9),
     );
-    let mut world = World::with_settings(settings, 1);
+    let mut world = World::of_settings(settings, 1);
     let id = world.submit(request(1));
     world.advance(AGE * 2);
     assert!(world.error(id).is_timeout());
@@ -129,7 +129,7 @@ fn names_are_resolved_anew() {
             .with_endpoint("http://collector:1"),
     );
     settings.lanes[0].max_connection_age = Some(AGE);
-    let mut world = World::with_settings(settings, 1);
+    let mut world = World::of_settings(settings, 1);
     for round in 0..3 {
         world.submit(request(1));
         assert_eq!(world.ids.len(), round + 1);
@@ -148,7 +148,7 @@ fn names_are_resolved_anew() {
 fn the_largest_age_is_no_overflow() {
     let mut settings = ageing(config());
     settings.lanes[0].max_connection_age = Some(Duration::MAX);
-    let mut world = World::with_settings(settings, 1);
+    let mut world = World::of_settings(settings, 1);
     world.submit(request(1));
     world.say(0, Command::ok(0));
     world.advance(AGE * 1_000);

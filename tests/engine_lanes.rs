@@ -6,10 +6,10 @@ mod world;
 use otlp_embed::encode::Signal;
 use otlp_embed::endpoint::{Endpoint, Host, Target};
 use otlp_embed::export::{Action, Engine, ExportState, Fact};
-use otlp_embed::protocol::{Keepalive, Proxy, Session, Settings};
+use otlp_embed::protocol::{Proxy, Session, Settings};
 use otlp_embed::testing::Command;
 use otlp_embed::time::{DeadlineReason, Instant};
-use otlp_embed::{Config, DropReason, Error, Protocol};
+use otlp_embed::{Config, DropReason, Error, Keepalive, Protocol};
 use std::time::Duration;
 use world::*;
 
@@ -41,7 +41,7 @@ fn three_lanes() -> Settings {
 fn one_lane(change: impl FnOnce(&mut Settings)) -> World {
     let mut settings = config().settings().expect("settings that work");
     change(&mut settings);
-    let mut world = World::with_settings(settings, 1);
+    let mut world = World::of_settings(settings, 1);
     world.dial = Dial::Manual;
     world
 }
@@ -60,7 +60,7 @@ fn port_of(world: &World, wire: usize) -> u16 {
 
 #[test]
 fn signals_of_one_destination_share_its_connection() {
-    let mut world = World::with_settings(three_lanes(), 1);
+    let mut world = World::of_settings(three_lanes(), 1);
     for signal in Signal::ALL {
         world.submit(request_of(signal, 1));
     }
@@ -78,7 +78,7 @@ fn signals_of_one_destination_share_its_connection() {
 
 #[test]
 fn a_lane_that_is_down_delays_no_other() {
-    let mut world = World::with_settings(three_lanes(), 1);
+    let mut world = World::of_settings(three_lanes(), 1);
     world.dial = Dial::RefusePort(2);
     let mut down = Vec::new();
     for round in 0..50 {
@@ -117,7 +117,7 @@ fn a_lane_that_is_down_delays_no_other() {
 
 #[test]
 fn a_lane_without_an_answer_delays_no_other() {
-    let mut world = World::with_settings(three_lanes(), 1);
+    let mut world = World::of_settings(three_lanes(), 1);
     world.dial = Dial::Manual;
     let stuck = world.submit(request_of(Signal::Logs, 1));
     let other = world.submit(request(1));
@@ -131,7 +131,7 @@ fn a_lane_without_an_answer_delays_no_other() {
 
 #[test]
 fn an_error_names_the_endpoint_of_its_lane_and_what_kept_it_there() {
-    let mut world = World::with_settings(three_lanes(), 1);
+    let mut world = World::of_settings(three_lanes(), 1);
     world.dial = Dial::RefusePort(2);
     let logs = world.submit(request_of(Signal::Logs, 1));
     world.dial = Dial::Manual;
@@ -153,7 +153,7 @@ fn an_error_names_the_endpoint_of_its_lane_and_what_kept_it_there() {
 
 #[test]
 fn a_connection_that_dies_ends_the_calls_of_its_lane_alone() {
-    let mut world = World::with_settings(three_lanes(), 1);
+    let mut world = World::of_settings(three_lanes(), 1);
     let traces = world.submit(request(1));
     let logs = world.submit(request_of(Signal::Logs, 1));
     world.fact(Fact::Eof(world.ids[0]));
@@ -165,7 +165,7 @@ fn a_connection_that_dies_ends_the_calls_of_its_lane_alone() {
 
 #[test]
 fn a_shutdown_closes_every_lane() {
-    let mut world = World::with_settings(three_lanes(), 1);
+    let mut world = World::of_settings(three_lanes(), 1);
     for signal in Signal::ALL {
         world.submit(request_of(signal, 1));
     }
@@ -186,7 +186,7 @@ fn each_lane_resolves_for_the_longest_of_its_timeouts() {
             _ => ms(40_000),
         };
     }
-    let mut world = World::with_settings(settings, 1);
+    let mut world = World::of_settings(settings, 1);
     world.submit(request_of(Signal::Profiles, 1));
     let start = world.now;
     world.advance(ms(25_000));

@@ -26,7 +26,7 @@ fn serial(protocol: Protocol) -> Settings {
 
 /// A lane of OTLP/HTTP in plain text, which is spoken over HTTP/1.1.
 fn pool() -> World {
-    World::with_settings(serial(Protocol::HttpProtobuf), 1)
+    World::of_settings(serial(Protocol::HttpProtobuf), 1)
 }
 
 fn submit_many(world: &mut World, count: usize) -> Vec<ExportId> {
@@ -168,7 +168,7 @@ fn the_connection_used_last_is_used_first() {
 
 #[test]
 fn what_may_be_multiplexed_is_one_connection_until_it_is_known() {
-    let mut world = World::with_settings(serial(Protocol::Grpc), 1);
+    let mut world = World::of_settings(serial(Protocol::Grpc), 1);
     world.dial = Dial::Manual;
     submit_many(&mut world, 4);
     assert_eq!(world.ids.len(), 1);
@@ -317,7 +317,7 @@ fn a_large_pool_drains_without_loss() {
     let mut settings = serial(Protocol::HttpProtobuf);
     settings.lanes[0].http1_connections_max = 32;
     settings.lanes[0].max_connection_age = Some(ms(5_000));
-    let mut world = World::with_settings(settings, 1);
+    let mut world = World::of_settings(settings, 1);
     let old = submit_many(&mut world, 32);
     world.advance(ms(5_600));
     let new = submit_many(&mut world, 32);

@@ -3,8 +3,8 @@
 #[path = "support/session_pair.rs"]
 mod session_pair;
 
-use otlp_embed::protocol::{CallEnd, Connection as _, Keepalive};
-use otlp_embed::{Config, Protocol};
+use otlp_embed::protocol::{CallEnd, Connection as _};
+use otlp_embed::{Config, Keepalive, Protocol};
 use session_pair::{Raw, data, frame, goaway, head, settings, success, trailers};
 use std::time::Duration;
 

@@ -302,14 +302,16 @@ impl Config {
     }
 
     /// How old a connection may get before it is replaced, so that collectors that were added get their share; without
-    /// limit unless set. What is under way on it ends first.
+    /// limit unless set. It varies by a tenth, so that connections that were opened together are not replaced together.
+    /// What is under way on it ends first; the next connection resolves the name again.
     pub fn with_max_connection_age(mut self, age: Duration) -> Self {
         self.whole.max_connection_age = Some(age);
         self
     }
 
     /// Connections of HTTP/1.1, which carries one request at a time, that may be open to one destination; 4 unless set (OTLP
-    /// specification, "OTLP/HTTP Concurrent Requests").
+    /// specification, "OTLP/HTTP Concurrent Requests"). They are opened as exports wait for one, the latest is used first,
+    /// and an idle one is closed after 90 s beside another.
     pub fn with_http1_connections(mut self, count: usize) -> Self {
         self.whole.http1_connections_max = Some(count);
         self

@@ -51,9 +51,10 @@ pub struct Lane {
     pub proxy: Option<Proxy>,
     /// Pings that notice a dead connection.
     pub keepalive: Option<Keepalive>,
-    /// How old a connection may get before it is replaced.
+    /// How old a connection may get before it is replaced, give or take a tenth.
     pub max_connection_age: Option<Duration>,
-    /// Connections of HTTP/1.1, which carries one call at a time, that may be open at a time.
+    /// Connections of HTTP/1.1, which carries one call at a time, that may be open at a time. An idle one is closed after
+    /// 90 s beside another.
     pub http1_connections_max: usize,
     /// The name that the exporter gives itself, with a product token of the user's before it.
     pub user_agent: Arc<str>,
@@ -78,6 +79,10 @@ pub struct Proxy {
 }
 
 /// Pings that notice a dead connection (gRPC, "Client-side Keepalive").
+///
+/// They are sent on HTTP/2, which gRPC always is; HTTP/1.1 has none, and there only the deadline of a call finds a dead
+/// connection. Idle connections are pinged while a driver or an export's future is polled. A peer that says
+/// `too_many_pings` doubles the interval of what goes there.
 ///
 /// ```
 /// use core::time::Duration;

@@ -99,7 +99,7 @@ impl World {
     }
 
     /// A world with settings that a configuration alone does not give.
-    pub fn with_settings(settings: Settings, seed: u64) -> Self {
+    pub fn of_settings(settings: Settings, seed: u64) -> Self {
         Self::of(Engine::with_settings(settings, seed))
     }
 
@@ -122,9 +122,7 @@ impl World {
     pub fn with_settings(config: Config, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = config.settings().expect("the settings work");
         change(&mut settings);
-        let mut world = Self::new(self::config());
-        world.engine = Engine::with_settings(settings, 1);
-        world
+        Self::of_settings(settings, 1)
     }
 
     pub fn submit(&mut self, request: Request) -> ExportId {

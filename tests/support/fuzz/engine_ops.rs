@@ -437,6 +437,7 @@ impl Model {
                 }
             }
             Command::Die => self.end_all(at),
+            Command::TooLarge { .. } => unreachable!("the peer of this model never says so"),
             Command::Limit(_) | Command::Hold | Command::Go => {}
         }
     }

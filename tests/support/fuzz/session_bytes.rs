@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
         .with_endpoint("http://localhost:1");
     let mut settings = config.settings().expect("settings that work");
     if data.first().is_some_and(|byte| byte & 0x40 != 0) {
-        settings.lanes[0].keepalive = Some(otlp_embed::protocol::Keepalive {
+        settings.lanes[0].keepalive = Some(otlp_embed::Keepalive {
             interval: Duration::from_secs(3),
             timeout: Duration::from_secs(1),
             while_idle: data.len() % 2 == 0,
