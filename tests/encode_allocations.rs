@@ -1,8 +1,10 @@
-//! Spans allocate nothing once the pool is warm, and a request little.
+//! Spans, log records and data points allocate nothing once the pool is warm, and a request little.
 
-use otlp_embed::encode::{array, kvlist};
+use otlp_embed::encode::{Buckets, ExponentialBuckets, array, kvlist};
+use otlp_embed::pb::collector::{ExportLogsServiceRequest, ExportMetricsServiceRequest};
+use otlp_embed::pb::logs::SeverityNumber;
 use otlp_embed::pb::trace::status::StatusCode;
-use otlp_embed::{Request, Resource, TraceBatch};
+use otlp_embed::{LogBatch, MetricBatch, Request, Resource, Temporality, TraceBatch};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -151,4 +153,121 @@ fn owned_spans_cost_a_fixed_number_of_allocations() {
     let (count, request) = allocations(|| Request::from(owned));
     assert!(count <= 12, "{count} allocations of 64 owned spans");
     assert_eq!(request.items(), 64);
+}
+
+fn write_logs(batch: &mut LogBatch, records: usize) {
+    for number in 1..=records as u64 {
+        if number % 50 == 1 {
+            batch.scope(if number % 100 < 50 { "first" } else { "second" }, "1.0");
+        }
+        let mut log = batch.log();
+        log.time(number)
+            .severity(SeverityNumber::Info, "INFO")
+            .trace([1; 16], [2; 8]);
+        if number % 2 == 0 {
+            log.body("something of common length has happened");
+        } else {
+            log.body(kvlist(|map| {
+                _ = map.attr("what", "happened").attr("where", ["here", "there"])
+            }));
+        }
+        log.attr("text", "a value").attr("count", number);
+        log.event_name("happened").end();
+    }
+}
+
+fn write_metrics(batch: &mut MetricBatch, points: usize) {
+    for number in 0..points as u64 / 100 {
+        batch.scope(if number % 2 == 0 { "first" } else { "second" }, "1.0");
+        let mut sum = batch
+            .metric("requests")
+            .description("requests served")
+            .unit("1")
+            .metadata("m", 1)
+            .monotonic_sum(Temporality::Delta);
+        for point in 0..25 {
+            sum.point(1..2, point)
+                .attr("route", "/cart")
+                .exemplar(1, 2, |to| _ = to.trace([1; 16], [2; 8]).attr("user", "me"));
+        }
+        sum.end();
+        let mut histogram = batch.metric("duration").histogram(Temporality::Delta);
+        for point in 0..25 {
+            let counts = [1, 2, 3, point];
+            histogram
+                .point(1..2, &[0.1, 1.0, 10.0], &counts)
+                .sum(3.0)
+                .attr("route", "/cart");
+        }
+        histogram.end();
+        let mut exponential = batch
+            .metric("size")
+            .exponential_histogram(Temporality::Cumulative);
+        for point in 0..25 {
+            let counts = [1, 2, point];
+            let positive = Buckets {
+                offset: 3,
+                counts: &counts,
+            };
+            let buckets = ExponentialBuckets {
+                positive,
+                ..ExponentialBuckets::default()
+            };
+            exponential.point(1..2, buckets).attr("route", "/cart");
+        }
+        exponential.end();
+        let mut summary = batch.metric("old").summary();
+        for point in 0..25 {
+            summary
+                .point(1..2, point, 1.0)
+                .quantile(0.5, 1.0)
+                .quantile(0.9, 2.0);
+        }
+    }
+}
+
+#[test]
+fn log_records_allocate_nothing_in_steady_state() {
+    let mut batch = LogBatch::new(&resource());
+    for _ in 0..3 {
+        write_logs(&mut batch, 2_000);
+        drop(batch.finish());
+    }
+    let (of_records, ()) = allocations(|| write_logs(&mut batch, 2_000));
+    assert_eq!(of_records, 0, "allocations of 2,000 log records");
+    let (of_request, request) = allocations(|| batch.finish());
+    assert!(of_request <= 8, "{of_request} allocations of a request");
+    assert_eq!(request.items(), 2_000);
+}
+
+#[test]
+fn data_points_allocate_nothing_in_steady_state() {
+    let mut batch = MetricBatch::new(&resource());
+    for _ in 0..3 {
+        write_metrics(&mut batch, 2_000);
+        drop(batch.finish());
+    }
+    let (of_points, ()) = allocations(|| write_metrics(&mut batch, 2_000));
+    assert_eq!(of_points, 0, "allocations of 2,000 data points");
+    let (of_request, request) = allocations(|| batch.finish());
+    assert!(of_request <= 8, "{of_request} allocations of a request");
+    assert_eq!((request.items(), request.refused()), (2_000, 0));
+}
+
+#[test]
+fn owned_logs_and_metrics_cost_a_fixed_number_of_allocations() {
+    let mut logs = LogBatch::new(&resource());
+    write_logs(&mut logs, 64);
+    let message = logs.finish().segments().collect::<Vec<_>>().concat();
+    let owned: ExportLogsServiceRequest = prost::Message::decode(&*message).expect("it was encoded here");
+    let (count, request) = allocations(|| Request::from(owned));
+    assert!(count <= 12, "{count} allocations of 64 owned log records");
+    assert_eq!(request.items(), 64);
+    let mut metrics = MetricBatch::new(&resource());
+    write_metrics(&mut metrics, 100);
+    let message = metrics.finish().segments().collect::<Vec<_>>().concat();
+    let owned: ExportMetricsServiceRequest = prost::Message::decode(&*message).expect("it was encoded here");
+    let (count, request) = allocations(|| Request::from(owned));
+    assert!(count <= 12, "{count} allocations of 100 owned data points");
+    assert_eq!(request.items(), 100);
 }

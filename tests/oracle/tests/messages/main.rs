@@ -3,9 +3,21 @@
 //! Each message is taken apart and put together again with every field named. A field that upstream adds, drops, renames
 //! or retypes ends the compilation of this test; a field with another number ends in other bytes.
 
-#[path = "../../support/messages.rs"]
+#[path = "../../../support/groups.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
+mod groups;
+mod logs;
+#[path = "../../../support/messages.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod messages;
+#[path = "../../../support/messages_logs.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
+mod messages_logs;
+#[path = "../../../support/messages_metrics.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
+mod messages_metrics;
+mod metrics;
+mod twin;
 
 use opentelemetry_proto::tonic::collector::trace::v1 as their_collector;
 use opentelemetry_proto::tonic::common::v1 as their_common;
@@ -14,88 +26,7 @@ use opentelemetry_proto::tonic::trace::v1 as their_trace;
 use otlp_embed::pb::{collector, common, resource, trace};
 use proptest::prelude::*;
 use prost::Message;
-use std::fmt::Debug;
-
-/// One of our types and its upstream twin.
-trait Twin: Sized {
-    type Theirs;
-    fn theirs(self) -> Self::Theirs;
-    fn ours(theirs: Self::Theirs) -> Self;
-}
-
-macro_rules! same {
-    ($($of:ty),*) => {$(
-        impl Twin for $of {
-            type Theirs = $of;
-
-            fn theirs(self) -> $of {
-                self
-            }
-
-            fn ours(theirs: $of) -> $of {
-                theirs
-            }
-        }
-    )*};
-}
-
-macro_rules! message {
-    ($($ours:ident)::+, $($theirs:ident)::+ { $($field:ident),* $(,)? }) => {
-        impl Twin for $($ours)::+ {
-            type Theirs = $($theirs)::+;
-
-            fn theirs(self) -> Self::Theirs {
-                let $($ours)::+ { $($field),* } = self;
-                $($theirs)::+ { $($field: Twin::theirs($field)),* }
-            }
-
-            fn ours(theirs: Self::Theirs) -> Self {
-                let $($theirs)::+ { $($field),* } = theirs;
-                $($ours)::+ { $($field: Twin::ours($field)),* }
-            }
-        }
-    };
-}
-
-macro_rules! enumeration {
-    ($($ours:ident)::+, $($theirs:ident)::+ { $($name:ident),* $(,)? }) => {{
-        use $($ours)::+ as Ours;
-        use $($theirs)::+ as Theirs;
-        // Both matches are exhaustive: a name that only one side has ends the compilation.
-        let ours = |value| match value { $(Theirs::$name => Ours::$name),* };
-        let theirs = |value| match value { $(Ours::$name => Theirs::$name),* };
-        $(
-            assert_eq!(Ours::$name as i32, Theirs::$name as i32);
-            assert_eq!(ours(theirs(Ours::$name)), Ours::$name);
-        )*
-    }};
-}
-
-same!(u8, bool, i32, i64, u32, u64, f64, String);
-
-impl<T: Twin> Twin for Vec<T> {
-    type Theirs = Vec<T::Theirs>;
-
-    fn theirs(self) -> Self::Theirs {
-        self.into_iter().map(T::theirs).collect()
-    }
-
-    fn ours(theirs: Self::Theirs) -> Self {
-        theirs.into_iter().map(T::ours).collect()
-    }
-}
-
-impl<T: Twin> Twin for Option<T> {
-    type Theirs = Option<T::Theirs>;
-
-    fn theirs(self) -> Self::Theirs {
-        self.map(T::theirs)
-    }
-
-    fn ours(theirs: Self::Theirs) -> Self {
-        theirs.map(T::ours)
-    }
-}
+use twin::{Twin, agree, enumeration, message};
 
 message!(common::AnyValue, their_common::AnyValue { value });
 message!(common::ArrayValue, their_common::ArrayValue { values });
@@ -239,24 +170,33 @@ impl Twin for common::any_value::Value {
     }
 }
 
-/// Checks that both sides write the same bytes for a message, and read the same from them.
-fn agree<T>(message: T)
-where
-    T: Twin + Message + Clone + PartialEq + Debug + Default,
-    T::Theirs: Message + Default,
-{
-    let bytes = message.encode_to_vec();
-    let theirs = message.clone().theirs();
-    assert_eq!(theirs.encode_to_vec(), bytes, "encoded {message:#?}");
-    let read = <T::Theirs as Message>::decode(&*bytes).expect("upstream reads what was written");
-    // Encoded for the comparison because NaN is not equal to itself.
-    assert_eq!(T::ours(read).encode_to_vec(), bytes, "decoded {message:#?}");
-    let read = T::decode(&*theirs.encode_to_vec()).expect("what upstream writes can be read");
-    assert_eq!(read.encode_to_vec(), bytes, "read back {message:#?}");
+/// A scope with every field.
+fn full_scope() -> common::InstrumentationScope {
+    common::InstrumentationScope {
+        name: "scope".into(),
+        version: "1".into(),
+        attributes: full_attributes(),
+        dropped_attributes_count: 11,
+    }
 }
 
-/// A span with every field and every kind of value set to something that is no default.
-fn full_request() -> collector::ExportTraceServiceRequest {
+/// A resource with every field.
+fn full_resource() -> resource::Resource {
+    let entity = common::EntityRef {
+        schema_url: "schema".into(),
+        r#type: "service".into(),
+        id_keys: vec!["key0".into()],
+        description_keys: vec!["key1".into()],
+    };
+    resource::Resource {
+        attributes: full_attributes(),
+        dropped_attributes_count: 12,
+        entity_refs: vec![entity],
+    }
+}
+
+/// Attributes of every kind of value, each something that is no default.
+fn full_attributes() -> Vec<common::KeyValue> {
     use common::any_value::Value;
     let key_values = |values: Vec<Value>| -> Vec<_> {
         let pair = |(at, value)| common::KeyValue {
@@ -285,7 +225,12 @@ fn full_request() -> collector::ExportTraceServiceRequest {
     values.push(Value::KvlistValue(common::KeyValueList {
         values: key_values(simple()),
     }));
-    let attributes = key_values(values);
+    key_values(values)
+}
+
+/// A span with every field and every kind of value set to something that is no default.
+fn full_request() -> collector::ExportTraceServiceRequest {
+    let attributes = full_attributes();
     let event = trace::span::Event {
         time_unix_nano: 1,
         name: "event".into(),
@@ -321,30 +266,13 @@ fn full_request() -> collector::ExportTraceServiceRequest {
             code: 2,
         }),
     };
-    let scope = common::InstrumentationScope {
-        name: "scope".into(),
-        version: "1".into(),
-        attributes: attributes.clone(),
-        dropped_attributes_count: 11,
-    };
-    let entity = common::EntityRef {
-        schema_url: "schema".into(),
-        r#type: "service".into(),
-        id_keys: vec!["key0".into()],
-        description_keys: vec!["key1".into()],
-    };
-    let resource = resource::Resource {
-        attributes,
-        dropped_attributes_count: 12,
-        entity_refs: vec![entity],
-    };
     let scope_spans = vec![trace::ScopeSpans {
-        scope: Some(scope),
+        scope: Some(full_scope()),
         spans: vec![span],
         schema_url: "scope".into(),
     }];
     let resource_spans = vec![trace::ResourceSpans {
-        resource: Some(resource),
+        resource: Some(full_resource()),
         scope_spans,
         schema_url: "resource".into(),
     }];
@@ -415,4 +343,37 @@ fn upstream_reads_what_a_batch_writes() {
         <Vec<trace::ResourceSpans> as Twin>::ours(read.resource_spans),
         spans
     );
+}
+
+mod profiles {
+    //! What the profiles service answers; its request is not modelled.
+
+    use crate::twin::{Twin, agree, message};
+    use opentelemetry_proto::tonic::collector::profiles::v1development as theirs;
+    use otlp_embed::pb::collector;
+
+    message!(
+        collector::ExportProfilesServiceResponse,
+        theirs::ExportProfilesServiceResponse { partial_success }
+    );
+    message!(
+        collector::ExportProfilesPartialSuccess,
+        theirs::ExportProfilesPartialSuccess {
+            rejected_profiles,
+            error_message,
+        }
+    );
+
+    #[test]
+    fn answers_are_the_same_on_both_sides() {
+        for partial_success in [
+            None,
+            Some(collector::ExportProfilesPartialSuccess {
+                rejected_profiles: -3,
+                error_message: "no".into(),
+            }),
+        ] {
+            agree(collector::ExportProfilesServiceResponse { partial_success });
+        }
+    }
 }
