@@ -9,6 +9,10 @@ use otlp_embed::pb::trace::status::StatusCode;
 use otlp_embed::pb::trace::{ResourceSpans, ScopeSpans, Span, Status};
 use otlp_embed::{Resource, TraceBatch};
 
+pub mod logs;
+pub mod metrics;
+pub mod timing;
+
 /// Spans in a batch.
 pub const SPANS: usize = 512;
 
@@ -91,11 +95,6 @@ pub fn write(batch: &mut TraceBatch, calls: &[Call]) {
 
 /// Builds the same spans as owned messages.
 pub fn owned(calls: &[Call]) -> Vec<ResourceSpans> {
-    let resource = vec![
-        attribute("service.name", text("shop")),
-        attribute("service.version", text("1.4.2")),
-        attribute("host.name", text("a1")),
-    ];
     let scope = InstrumentationScope {
         name: "shop.http".into(),
         version: "0.3.1".into(),
@@ -107,10 +106,7 @@ pub fn owned(calls: &[Call]) -> Vec<ResourceSpans> {
         schema_url: String::new(),
     };
     vec![ResourceSpans {
-        resource: Some(PbResource {
-            attributes: resource,
-            ..PbResource::default()
-        }),
+        resource: Some(pb_resource()),
         scope_spans: vec![scope_spans],
         schema_url: String::new(),
     }]
@@ -120,6 +116,18 @@ pub fn owned(calls: &[Call]) -> Vec<ResourceSpans> {
 pub fn owned_request(calls: &[Call]) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest {
         resource_spans: owned(calls),
+    }
+}
+
+/// The resource as an owned message.
+fn pb_resource() -> PbResource {
+    PbResource {
+        attributes: vec![
+            attribute("service.name", text("shop")),
+            attribute("service.version", text("1.4.2")),
+            attribute("host.name", text("a1")),
+        ],
+        ..PbResource::default()
     }
 }
 

@@ -81,30 +81,24 @@ impl<'a> ValueWriter<'a> {
     #[inline]
     pub fn string(self, value: &str) -> Written {
         let Self { sink, place } = self;
-        let v = value.len();
-        // Where all lengths take one byte, with the heads around them: the common cases, in one go.
-        match place {
-            Place::Attribute(tag, name) if name.len() + v <= 121 && !name.is_empty() => {
-                let n = name.len();
-                let to = sink.window(n + v + 8);
-                [to[0], to[1], to[2], to[3]] = [tag, (n + v + 6) as u8, PAIR_KEY, n as u8];
-                wire::copy(&mut to[4..], name.as_bytes());
-                let to = &mut to[4 + n..];
-                [to[0], to[1], to[2], to[3]] = [PAIR_VALUE, v as u8 + 2, VALUE_STRING, v as u8];
-                wire::copy(&mut to[4..], value.as_bytes());
+        if let Place::Attribute(tag, name) = place {
+            let (n, v) = (name.len(), value.len());
+            // With 6 bytes of heads around them all lengths take one byte: the common case, in one go.
+            if n + v <= 121 && n > 0 {
+                let (pair, value_field) = sink.window(n + v + 8).split_at_mut(n + 4);
+                if let Some((head, to)) = pair.split_first_chunk_mut() {
+                    *head = [tag, (n + v + 6) as u8, PAIR_KEY, n as u8];
+                    wire::copy(to, name.as_bytes());
+                }
+                if let Some((head, to)) = value_field.split_first_chunk_mut() {
+                    *head = [PAIR_VALUE, v as u8 + 2, VALUE_STRING, v as u8];
+                    wire::copy(to, value.as_bytes());
+                }
                 sink.advance(n + v + 8);
                 return Written(());
             }
-            Place::Field(tag) if v <= 125 => {
-                let to = sink.window(v + 4);
-                [to[0], to[1], to[2], to[3]] = [tag, v as u8 + 2, VALUE_STRING, v as u8];
-                wire::copy(&mut to[4..], value.as_bytes());
-                sink.advance(v + 4);
-                return Written(());
-            }
-            _ => {}
         }
-        delimited(sink, place, VALUE_STRING, value.as_bytes())
+        string_elsewhere(sink, place, value)
     }
 
     /// Writes bytes.
@@ -381,12 +375,15 @@ fn scalar<const N: usize>(sink: &mut Sink, place: Place<'_>, value: [u8; N]) -> 
     if let Place::Attribute(tag, name) = place {
         let n = name.len();
         if n + N + 4 < 1 << 7 && n > 0 {
-            let to = sink.window(n + N + 6);
-            [to[0], to[1], to[2], to[3]] = [tag, (n + N + 4) as u8, PAIR_KEY, n as u8];
-            wire::copy(&mut to[4..], name.as_bytes());
-            let to = &mut to[4 + n..];
-            [to[0], to[1]] = [PAIR_VALUE, N as u8];
-            to[2..].copy_from_slice(&value);
+            let (pair, value_field) = sink.window(n + N + 6).split_at_mut(n + 4);
+            if let Some((head, to)) = pair.split_first_chunk_mut() {
+                *head = [tag, (n + N + 4) as u8, PAIR_KEY, n as u8];
+                wire::copy(to, name.as_bytes());
+            }
+            if let Some((head, to)) = value_field.split_first_chunk_mut() {
+                *head = [PAIR_VALUE, N as u8];
+                to.copy_from_slice(&value);
+            }
             sink.advance(n + N + 6);
             return Written(());
         }
@@ -410,6 +407,22 @@ fn varint(sink: &mut Sink, place: Place<'_>, tag: u8, value: u64) -> Written {
     let len = wire::put_varint(&mut to[1..], value);
     sink.advance(1 + len);
     Written(())
+}
+
+/// Writes text that is long or no attribute.
+#[inline(never)]
+fn string_elsewhere(sink: &mut Sink, place: Place<'_>, value: &str) -> Written {
+    match place {
+        Place::Field(tag) if value.len() <= 125 => {
+            let v = value.len();
+            let to = sink.window(v + 4);
+            [to[0], to[1], to[2], to[3]] = [tag, v as u8 + 2, VALUE_STRING, v as u8];
+            wire::copy(&mut to[4..], value.as_bytes());
+            sink.advance(v + 4);
+            Written(())
+        }
+        _ => delimited(sink, place, VALUE_STRING, value.as_bytes()),
+    }
 }
 
 /// Writes a value that is bytes after their length.

@@ -129,7 +129,10 @@ pub(super) fn histogram_count(bounds: &[f64], counts: &[u64]) -> Result<u64, Ref
             "the counts of its buckets do not match its bounds; there has to be one count more than bounds",
         );
     }
-    let ascends = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+    // All are looked at, without a branch for each: hardly ever is one wrong.
+    let ascends = bounds
+        .windows(2)
+        .fold(true, |ascends, pair| ascends & (pair[0] < pair[1]));
     if !ascends || (bounds.len() == 1 && bounds[0].is_nan()) {
         return Err("its bounds do not ascend strictly; sort them and leave out what is no number");
     }
@@ -138,10 +141,14 @@ pub(super) fn histogram_count(bounds: &[f64], counts: &[u64]) -> Result<u64, Ref
 
 #[inline]
 fn total(before: u64, counts: &[u64]) -> Result<u64, Refusal> {
-    counts
-        .iter()
-        .try_fold(before, |sum, count| sum.checked_add(*count))
-        .ok_or("the sum of its buckets exceeds 64 bits")
+    let (sum, overflows) = counts.iter().fold((before, false), |(sum, overflows), count| {
+        let (sum, more) = sum.overflowing_add(*count);
+        (sum, overflows | more)
+    });
+    if overflows {
+        return Err("the sum of its buckets exceeds 64 bits");
+    }
+    Ok(sum)
 }
 
 /// Sum, minimum and maximum of a distribution.
@@ -342,18 +349,41 @@ impl Distribution for ExponentialHistograms {}
 /// Writes the times that every data point begins with.
 #[inline]
 pub(super) fn times(sink: &mut Sink, unix_nanos: &Range<u64>) {
-    fixed64_field(sink, keys::START, unix_nanos.start, false);
-    fixed64_field(sink, keys::TIME, unix_nanos.end, false);
+    if unix_nanos.start != 0 && unix_nanos.end != 0 {
+        let mut both = [0; 18];
+        put_times(&mut both, unix_nanos);
+        sink.put(both);
+    } else {
+        fixed64_field(sink, keys::START, unix_nanos.start, false);
+        fixed64_field(sink, keys::TIME, unix_nanos.end, false);
+    }
+}
+
+/// Puts the fields of both times to the front, in one go with what follows.
+#[inline]
+fn put_times(to: &mut [u8], unix_nanos: &Range<u64>) {
+    to[0] = keys::START;
+    to[1..9].copy_from_slice(&unix_nanos.start.to_le_bytes());
+    to[9] = keys::TIME;
+    to[10..18].copy_from_slice(&unix_nanos.end.to_le_bytes());
 }
 
 #[inline]
 pub(super) fn number_head(sink: &mut Sink, unix_nanos: Range<u64>, value: Number) {
-    times(sink, &unix_nanos);
     let (key, bits) = match value {
         Number::Int(value) => (keys::NUMBER_INT, value as u64),
         Number::Double(value) => (keys::NUMBER_DOUBLE, value.to_bits()),
     };
-    fixed64_field(sink, key, bits, true);
+    if unix_nanos.start != 0 && unix_nanos.end != 0 {
+        let mut all = [0; 27];
+        put_times(&mut all, &unix_nanos);
+        all[18] = key;
+        all[19..].copy_from_slice(&bits.to_le_bytes());
+        sink.put(all);
+    } else {
+        times(sink, &unix_nanos);
+        fixed64_field(sink, key, bits, true);
+    }
 }
 
 #[inline]
@@ -374,18 +404,30 @@ pub(crate) fn optional(sink: &mut Sink, key: u8, value: Option<f64>) {
 /// Writes a list of numbers of 8 bytes each.
 #[inline]
 pub(crate) fn packed64<T: Copy>(sink: &mut Sink, key: u8, values: &[T], bytes: impl Fn(T) -> [u8; 8]) {
-    if values.is_empty() {
-        return;
-    }
-    sink.put([key]);
-    sink.varint(8 * values.len() as u64);
-    // Few at a time: no chunk has to hold them all.
-    for values in values.chunks(512) {
-        let to = sink.window(8 * values.len());
+    let copy = |to: &mut [u8], values: &[T]| {
         for (to, value) in to.chunks_exact_mut(8).zip(values) {
-            to.copy_from_slice(&bytes(*value));
+            if let Some(to) = to.first_chunk_mut::<8>() {
+                *to = bytes(*value);
+            }
         }
-        sink.advance(8 * values.len());
+    };
+    let len = 8 * values.len();
+    if (1..1 << 7).contains(&len) {
+        // The common case, in one go.
+        if let [first, second, to @ ..] = sink.window(2 + len) {
+            [*first, *second] = [key, len as u8];
+            copy(to, values);
+        }
+        sink.advance(2 + len);
+    } else if len > 0 {
+        sink.put([key]);
+        sink.varint(len as u64);
+        // Few at a time: no chunk has to hold them all.
+        for values in values.chunks(512) {
+            let len = 8 * values.len();
+            copy(sink.window(len), values);
+            sink.advance(len);
+        }
     }
 }
 
