@@ -92,8 +92,7 @@ fn exponential_makes_sense(point: &ExponentialHistogramDataPoint) -> bool {
 }
 
 fn summary_makes_sense(point: &SummaryDataPoint) -> bool {
-    let is_odd =
-        |quantile: f64, value: f64| quantile.is_nan() || quantile < 0.0 || quantile > 1.0 || value < 0.0;
+    let is_odd = |quantile: f64, value: f64| !(0.0..=1.0).contains(&quantile) || value < 0.0;
     !point
         .quantile_values
         .iter()
