@@ -7,7 +7,7 @@ mod collector_client;
 use bytes::Bytes;
 use collector_client::{bytes_of_one_export, export_request, framed, message};
 use h2::client::SendRequest;
-use otlp_embed::testing::collector::{Accepting, TimedOut};
+use otlp_embed::testing::collector::{Accepting, HttpVersion, RawAnswer, TimedOut};
 use otlp_embed::testing::{Answer, Collector};
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
@@ -356,4 +356,174 @@ fn an_address_in_use_is_an_error() {
     let collector = Collector::start().unwrap();
     let error = Collector::bind(collector.addr()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
+}
+
+/// Sends bytes and reads as many as are expected.
+fn exchange(socket: &mut (impl Read + Write), sent: &[u8], expected: &[u8]) {
+    socket.write_all(sent).unwrap();
+    let mut said = vec![0; expected.len()];
+    socket.read_exact(&mut said).unwrap();
+    assert_eq!(said, expected);
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+
+fn post(message: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        message.len()
+    );
+    [head.as_bytes(), message].concat()
+}
+
+#[test]
+fn http1_is_served_beside_http2_on_one_port() {
+    let collector = Collector::start().unwrap();
+    block_on(async {
+        let send = connect(collector.addr()).await;
+        assert_eq!(export(&send, &message(&["a"])).await.unwrap(), 0);
+        let mut socket = TcpStream::connect(collector.addr()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        for _ in 0..3 {
+            exchange(&mut socket, &post(&message(&["b"])), OK);
+        }
+        assert_eq!(export(&send, &message(&["c"])).await.unwrap(), 0);
+    });
+    let connections = collector.connections();
+    let requests: Vec<_> = connections.iter().map(|connection| connection.requests).collect();
+    assert_eq!(requests, [2, 3]);
+    let versions: Vec<_> = connections
+        .iter()
+        .filter_map(|connection| connection.version)
+        .collect();
+    assert_eq!(versions, [HttpVersion::Http2, HttpVersion::Http1]);
+    collector.clear();
+    let kept = collector.connections();
+    assert!(
+        kept.iter()
+            .all(|connection| connection.is_open && connection.requests == 0)
+    );
+}
+
+#[test]
+fn connections_that_are_over_leave_no_record_where_nothing_is_kept() {
+    let collector = Collector::builder().keep_requests(false).start().unwrap();
+    for _ in 0..10 {
+        let mut socket = TcpStream::connect(collector.addr()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(&mut socket, &post(&message(&["a"])), OK);
+    }
+    block_on(async {
+        while collector.open_connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(collector.connections(), []);
+    assert_eq!(
+        (collector.counters().connections, collector.counters().spans),
+        (10, 10)
+    );
+    assert_eq!(collector.requests(), []);
+}
+
+#[test]
+fn an_endless_body_goes_no_faster_than_it_is_read() {
+    let collector = Collector::start().unwrap();
+    let endless = RawAnswer::new(200).data(vec![b'x'; 1 << 20]).endless();
+    collector.answer_next(endless.into());
+    let mut slow = TcpStream::connect(collector.addr()).unwrap();
+    slow.write_all(&post(&message(&["a"]))).unwrap();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The body has begun; then nobody reads, and the others are served.
+    slow.read_exact(&mut [0; 1000]).unwrap();
+    for _ in 0..200 {
+        let mut socket = TcpStream::connect(collector.addr()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(&mut socket, &post(&message(&["b"])), OK);
+    }
+    let mut more = vec![0; 32 << 20];
+    slow.read_exact(&mut more).unwrap();
+    drop(slow);
+    block_on(async {
+        while collector.open_connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(collector.counters().calls_cancelled, 1);
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
+
+    /// A path that no other test uses, short enough for a socket.
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("otlp-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn it_listens_on_a_path_and_removes_it() {
+        let path = path("listens");
+        let collector = Collector::builder().with_unix_path(&path).start().unwrap();
+        assert_eq!(collector.endpoint(), format!("unix:{}", path.display()));
+        assert_eq!(collector.unix_path(), Some(&*path));
+        let mut socket = UnixStream::connect(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = "n".repeat(3 << 20);
+        exchange(&mut socket, &post(&message(&[&name])), OK);
+        assert_eq!(collector.spans()[0].name, name);
+
+        collector.answer_next(Answer::CloseConnection);
+        socket.write_all(&post(&message(&["b"]))).unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0);
+        drop(collector);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn http2_is_spoken_on_a_path() {
+        let path = path("http2");
+        let collector = Collector::builder().with_unix_path(&path).start().unwrap();
+        block_on(async {
+            let socket = tokio::net::UnixStream::connect(&path).await.unwrap();
+            let (send, connection) = h2::client::handshake(socket).await.unwrap();
+            tokio::task::spawn_local(connection);
+            assert_eq!(export(&send, &message(&["a"])).await.unwrap(), 0);
+            collector.answer(Answer::AbortConnection);
+            assert!(export(&send, &message(&["b"])).await.is_err());
+        });
+        assert_eq!(collector.counters().requests, 2);
+    }
+
+    #[test]
+    fn it_refuses_and_listens_again() {
+        let path = path("refuses");
+        let collector = Collector::builder().with_unix_path(&path).start().unwrap();
+        collector.set_accepting(Accepting::Refuse).unwrap();
+        let error = UnixStream::connect(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        collector.set_accepting(Accepting::Serve).unwrap();
+        let mut socket = UnixStream::connect(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(&mut socket, &post(&message(&["a"])), OK);
+    }
+
+    #[test]
+    fn a_path_that_exists_is_an_error_and_left_alone() {
+        let path = path("exists");
+        std::fs::write(&path, "precious").unwrap();
+        let error = Collector::builder().with_unix_path(&path).start().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "which is no TCP address")]
+    fn it_has_no_tcp_address() {
+        let collector = Collector::builder().with_unix_path(path("none")).start().unwrap();
+        let _ = collector.addr();
+    }
 }
