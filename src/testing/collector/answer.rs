@@ -181,9 +181,9 @@ pub struct RawAnswer {
 /// How HTTP/1.1 tells the end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delimited {
-    ByLengthOrChunks,
-    ByChunks,
-    ByClose,
+    LengthOrChunks,
+    Chunks,
+    Close,
 }
 
 /// The least time between two pieces of an endless body: without one, answering would never end.
@@ -206,7 +206,7 @@ impl RawAnswer {
             ends: true,
             pace: Duration::ZERO,
             is_endless: false,
-            delimited: Delimited::ByLengthOrChunks,
+            delimited: Delimited::LengthOrChunks,
         }
     }
 
@@ -275,13 +275,13 @@ impl RawAnswer {
 
     /// Sends the body in chunks on HTTP/1.1, even where its length is known.
     pub fn chunked(mut self) -> Self {
-        self.delimited = Delimited::ByChunks;
+        self.delimited = Delimited::Chunks;
         self
     }
 
     /// Ends the body with the connection on HTTP/1.1: neither a length nor chunks.
     pub fn until_close(mut self) -> Self {
-        self.delimited = Delimited::ByClose;
+        self.delimited = Delimited::Close;
         self
     }
 

@@ -13,7 +13,7 @@ use prost::Message as _;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ReceivedSpan {
-    /// The [`index`](ReceivedRequest::index) of the request that brought it.
+    /// The [`index`](super::ReceivedRequest::index) of the request that brought it.
     pub request: u64,
     /// What produced it.
     pub resource: Arc<ReceivedResource>,

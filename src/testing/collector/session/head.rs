@@ -118,9 +118,9 @@ pub(super) fn write(raw: &RawAnswer, is_head_request: bool, closes: bool, out: &
         BodyForm::Plain
     } else if is_bodiless {
         BodyForm::Nothing
-    } else if raw.delimited == Delimited::ByClose {
+    } else if raw.delimited == Delimited::Close {
         BodyForm::Plain
-    } else if raw.delimited == Delimited::ByChunks || !raw.ends || !raw.trailers.is_empty() {
+    } else if raw.delimited == Delimited::Chunks || !raw.ends || !raw.trailers.is_empty() {
         write_field("transfer-encoding", b"chunked", out);
         BodyForm::Chunks
     } else {

@@ -326,7 +326,7 @@ impl Http1 {
 
     /// Begins to say an answer.
     fn speak(&mut self, base: &mut Base, now: Instant, mut raw: RawAnswer, turn: Turn) {
-        let closes = turn.closes || self.is_draining || raw.delimited == Delimited::ByClose;
+        let closes = turn.closes || self.is_draining || raw.delimited == Delimited::Close;
         let form = head::write(&raw, turn.is_head_request, closes, &mut self.egress);
         let saying = Box::new(Saying {
             speech: Speech::new(now, &mut raw),
