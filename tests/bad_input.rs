@@ -53,7 +53,19 @@ fn an_endpoint_that_cannot_work_is_refused_when_the_exporter_is_built() {
         ("http://local host", "the host is neither an address nor a name"),
         ("http://localhost/v1/traces", "takes no path"),
         ("http://user:hunter2@localhost", "send credentials in a header"),
-        ("https://localhost:4317", "never falls back to plain text"),
+        // The tests have TLS, and nobody to trust.
+        (
+            "https://localhost:4317",
+            "(with_endpoint): TLS trusts nobody here",
+        ),
+        (
+            "localhost:4317",
+            "endpoint \"https://localhost:4317\" (with_endpoint): TLS",
+        ),
+        ("unix:", "the path of the Unix socket is missing"),
+        ("unix://run/otlp.sock", "comes an absolute path"),
+        ("http://[fe80::1%25eth0]:4317", "a zone is not supported"),
+        ("http://b\u{fc}cher.example", "in its xn-- form"),
     ] {
         let error = build(
             Config::new()
@@ -66,6 +78,52 @@ fn an_endpoint_that_cannot_work_is_refused_when_the_exporter_is_built() {
         assert!(text.contains(words), "{endpoint}: {text}");
         assert!(!text.contains("hunter2"), "secrets stay out of errors: {text}");
     }
+}
+
+#[test]
+fn an_endpoint_of_http_that_cannot_work_is_refused_when_the_exporter_is_built() {
+    for (endpoint, words) in [
+        ("", "http://localhost:4318"),
+        ("localhost:4318", "begin it with http:// or https://"),
+        ("grpc://localhost:4317", "takes http and https"),
+        ("http://localhost/a path", "write a space as %20"),
+        ("http://localhost/100%", "and % itself as %25"),
+        ("http://localhost/#top", "a fragment, which is never sent"),
+        ("http://user:hunter2@localhost/", "send credentials in a header"),
+        (
+            "http://user:hunter2@localhost:x/?hunter2",
+            "send credentials in a header",
+        ),
+    ] {
+        let error = build(Config::new().with_endpoint(endpoint)).expect_err(endpoint);
+        let text = error.to_string();
+        assert!(error.is_misuse() && text.contains(words), "{endpoint}: {text}");
+        assert!(text.contains("(with_endpoint)"), "the setter is named: {text}");
+        assert!(!text.contains("hunter2"), "secrets stay out of errors: {text}");
+    }
+}
+
+#[test]
+fn what_variables_get_wrong_is_told_by_the_exporter() {
+    let collector = Collector::start().expect("a collector");
+    let endpoint = collector.endpoint();
+    let vars = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADER", "api-key=hunter2"),
+    ];
+    let exporter = build(Config::from_vars(vars).expect("not too much")).expect("the rest works");
+    let outcome = exporter.export(batch(0, 1)).wait().expect("it is sent");
+    assert_eq!(outcome.delivered(), 1);
+    let told = exporter.config_report().to_string();
+    for words in [
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT=\"soon\": it is no number of milliseconds",
+        "is OTEL_EXPORTER_OTLP_TRACES_HEADERS meant?",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ const TARGETS: &[Target] = &[
     ("encode_roundtrip", fuzz::encode_roundtrip::run),
     ("engine_ops", fuzz::engine_ops::run),
     ("engine_session", fuzz::engine_session::run),
+    ("env_config", fuzz::env_config::run),
     ("session_bytes", fuzz::session_bytes::run),
 ];
 

@@ -393,12 +393,18 @@ impl Config {
     /// A misuse error that names the setting, its value and what would work.
     #[doc(hidden)]
     pub fn settings(&self) -> Result<Settings, Error> {
-        let settings = settle(self, Built::THIS, &mut ConfigReport::default())?;
+        let mut report = ConfigReport::default();
+        let settings = settle(self, Built::THIS, &mut report)?;
         #[cfg(feature = "tls")]
-        for lane in &settings.lanes {
-            if let Some(tls) = &lane.tls {
-                tls.check(&format!("endpoint {:?}", &*lane.endpoint_name))?;
-            }
+        for (at, lane) in settings.lanes.iter().enumerate() {
+            let Some(tls) = &lane.tls else { continue };
+            let signal = Signal::ALL
+                .into_iter()
+                .find(|signal| settings.route(*signal).lane == at);
+            let origin = report
+                .entry(signal, "endpoint")
+                .map_or("default", ConfigEntry::origin);
+            tls.check(&format!("endpoint {:?} ({origin})", &*lane.endpoint_name))?;
         }
         Ok(settings)
     }

@@ -7,5 +7,6 @@ pub mod encode_metrics;
 pub mod encode_roundtrip;
 pub mod engine_ops;
 pub mod engine_session;
+pub mod env_config;
 pub mod input;
 pub mod session_bytes;
