@@ -40,6 +40,10 @@ pub enum Behaviour {
     TrailersOnly(u32, &'static str),
     /// A reset.
     Reset(Reason),
+    /// An answer of plain HTTP: a status, fields and a body in DATA frames, a short one in frames of three bytes.
+    Http(u16, &'static [(&'static str, &'static str)], Vec<u8>),
+    /// The head of such an answer, and then the stream is reset.
+    HttpCut(u16),
     /// No answer; the stream stays open.
     Hold,
 }
@@ -245,6 +249,29 @@ fn act(served: &mut Served, behaviour: &Behaviour) {
     };
     // A client that reset its stream hears nothing: errors of sending are its business.
     match behaviour {
+        Behaviour::Http(status, fields, body) => {
+            let mut head = Response::builder().status(*status);
+            for (name, value) in *fields {
+                head = head.header(*name, *value);
+            }
+            let head = head.body(()).expect("a head");
+            let Ok(mut sending) = respond.send_response(head, body.is_empty()) else {
+                return;
+            };
+            let mut chunks = body
+                .chunks(if body.len() < 1_000 { 3 } else { 16_000 })
+                .peekable();
+            while let Some(chunk) = chunks.next() {
+                let _ = sending.send_data(Bytes::copy_from_slice(chunk), chunks.peek().is_none());
+            }
+        }
+        Behaviour::HttpCut(status) => {
+            let head = Response::builder().status(*status).body(()).expect("a head");
+            if let Ok(mut sending) = respond.send_response(head, false) {
+                let _ = sending.send_data(Bytes::from_static(b"ab"), false);
+                served.sending = Some(sending);
+            }
+        }
         Behaviour::Ok | Behaviour::OkAfterEmptyData | Behaviour::Body(..) => {
             let Ok(mut sending) = respond.send_response(head(None), false) else {
                 return;
@@ -276,9 +303,9 @@ fn act(served: &mut Served, behaviour: &Behaviour) {
 }
 
 /// A session, an `h2` server and the link between them.
-pub struct Pair {
+pub struct Pair<S = Session> {
     pub settings: otlp_embed::protocol::Settings,
-    pub session: Session,
+    pub session: S,
     pub server: Server,
     pub now: Instant,
     /// Bytes on their way to the server.
@@ -303,7 +330,7 @@ pub struct Log {
 
 impl Log {
     /// Takes every event of `session` and checks that each may still come.
-    pub fn drain(&mut self, session: &mut Session) {
+    pub fn drain(&mut self, session: &mut impl otlp_embed::protocol::Connection) {
         while let Some(event) = session.poll_event() {
             assert!(self.closed.is_empty(), "nothing comes after the end: {event:?}");
             match event {
@@ -358,9 +385,19 @@ impl Pair {
     }
 
     pub fn with_server(seed: u64, config: Config, set: impl FnOnce(&mut h2::server::Builder)) -> Self {
-        let settings = config.settings().expect("settings that work");
+        Self::open(seed, config.settings().expect("settings that work"), set)
+    }
+}
+
+impl<S: otlp_embed::protocol::Connection> Pair<S> {
+    /// A connection of the kind `S` opposite a server.
+    pub fn open(
+        seed: u64,
+        settings: otlp_embed::protocol::Settings,
+        set: impl FnOnce(&mut h2::server::Builder),
+    ) -> Self {
         Self {
-            session: Session::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
+            session: S::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
             settings,
             server: Server::new(set),
             now: Instant::ZERO,

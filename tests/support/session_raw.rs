@@ -7,9 +7,9 @@ use otlp_embed::time::Instant;
 use std::time::Duration;
 
 /// A session opposite frames written by hand.
-pub struct Raw {
+pub struct Raw<S = Session> {
     pub settings: otlp_embed::protocol::Settings,
-    pub session: Session,
+    pub session: S,
     pub now: Instant,
     pub log: Log,
     /// Everything that the session transmitted.
@@ -25,10 +25,32 @@ impl Raw {
         Self::with_settings(config.settings().expect("settings that work"))
     }
 
+    /// A session whose peer has sent its SETTINGS.
+    pub fn new() -> Self {
+        let mut raw = Self::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
+        raw.input(&settings(&[]));
+        raw.flush();
+        raw
+    }
+
     /// As [`silent`](Self::silent), with settings that were checked.
     pub fn with_settings(settings: otlp_embed::protocol::Settings) -> Self {
+        Self::opened(settings)
+    }
+}
+
+impl<S: Connection> Raw<S> {
+    /// A connection of the kind `S` whose peer has sent its SETTINGS.
+    pub fn of(checked: otlp_embed::protocol::Settings) -> Self {
+        let mut raw = Self::opened(checked);
+        raw.input(&settings(&[]));
+        raw.flush();
+        raw
+    }
+
+    fn opened(settings: otlp_embed::protocol::Settings) -> Self {
         let mut raw = Self {
-            session: Session::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
+            session: S::open(&settings.lanes[0], Instant::ZERO).expect("a session"),
             settings,
             now: Instant::ZERO,
             log: Log::default(),
@@ -36,14 +58,6 @@ impl Raw {
             sent: 0,
             next_call: 0,
         };
-        raw.flush();
-        raw
-    }
-
-    /// A session whose peer has sent its SETTINGS.
-    pub fn new() -> Self {
-        let mut raw = Self::silent(Config::new().with_protocol(otlp_embed::Protocol::Grpc));
-        raw.input(&settings(&[]));
         raw.flush();
         raw
     }
