@@ -17,7 +17,9 @@ const TARGETS: &[Target] = &[
     ("engine_ops", fuzz::engine_ops::run),
     ("engine_session", fuzz::engine_session::run),
     ("env_config", fuzz::env_config::run),
+    ("json_from_wire", fuzz::json_from_wire::run),
     ("session_bytes", fuzz::session_bytes::run),
+    ("wire_reader", fuzz::wire_reader::run),
 ];
 
 fn directory(name: &str) -> PathBuf {

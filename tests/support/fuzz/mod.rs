@@ -9,4 +9,7 @@ pub mod engine_ops;
 pub mod engine_session;
 pub mod env_config;
 pub mod input;
+pub mod json_from_wire;
 pub mod session_bytes;
+mod skeleton;
+pub mod wire_reader;
