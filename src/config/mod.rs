@@ -20,8 +20,6 @@ pub(crate) use header::checked_header;
 pub use report::{ConfigEntry, ConfigReport};
 pub use settings::{Keepalive, Lane, Proxy, Route, Settings};
 #[cfg(feature = "tls")]
-pub(crate) use tls::Opening;
-#[cfg(feature = "tls")]
 pub use tls::Tls;
 
 use crate::credentials::{CredentialSource, Credentials};

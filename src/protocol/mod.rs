@@ -21,9 +21,13 @@ mod http2;
 mod never;
 #[cfg(feature = "http")]
 mod otlp_http;
+#[cfg(any(feature = "http", feature = "http2"))]
+mod proxy;
 mod session;
 #[cfg(any(feature = "http", feature = "http2"))]
 mod status;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use crate::config::{Lane, Proxy, Route, Settings};
 #[cfg(feature = "http")]

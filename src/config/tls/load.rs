@@ -3,7 +3,7 @@
 use super::{Identity, Pem, Roots, Sources};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -244,9 +244,6 @@ fn refused_identity(identity: &Identity, error: &rustls::Error) -> String {
             "{key}: the key does not belong to the certificate of {chain}; give the key that the first certificate was made \
              with"
         ),
-        error => format!(
-            "{chain}: the client certificate cannot be used with {key}: {}",
-            error.to_string()
-        ),
+        error => format!("{chain}: the client certificate cannot be used with {key}: {error}"),
     }
 }
