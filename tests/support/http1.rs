@@ -212,6 +212,8 @@ impl Wire {
                 }
                 Event::Closed(why) => self.closed.push(why),
                 Event::TooManyPings => panic!("HTTP/1.1 has no pings"),
+                Event::Warned(what) => panic!("plain text has nothing to warn of: {what}"),
+                Event::Refused(why) => panic!("plain text refuses nothing: {why}"),
             }
         }
     }
