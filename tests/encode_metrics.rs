@@ -161,6 +161,9 @@ fn points_that_make_no_sense_are_refused_and_reported() {
         (1, 15, vec!["h".to_owned()])
     );
     assert!(batch.try_finish().expect("nothing was refused since").is_empty());
+    batch.metric("").gauge().point(0..1, 1).end();
+    let error = batch.try_finish().expect_err("a point was refused");
+    assert!(error.to_string().contains("no name"), "{error}");
 }
 
 #[test]
