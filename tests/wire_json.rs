@@ -175,7 +175,13 @@ fn what_is_no_such_request_is_refused_with_its_place() {
     for text in ["", "[]", "null", "5", "{} {}", "{", "\u{feff}{}"] {
         assert!(read(text).is_err(), "{text}");
     }
-    assert!(json_to_wire(Signal::Traces, b"{\"resourceSpans\":[{\"schemaUrl\":\"\xff\"}]}").is_err());
+    for text in [
+        &b"{\"resourceSpans\":[{\"schemaUrl\":\"\xff\"}]}"[..],
+        b"{\"unknown\":\"\xff\"}",
+    ] {
+        let error = json_to_wire(Signal::Traces, text).expect_err("no UTF-8");
+        assert!(error.is_misuse());
+    }
 }
 
 #[test]

@@ -14,8 +14,10 @@ use serde_core::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, V
 
 /// Encodes a message of its JSON.
 pub(super) fn request(table: &'static Message, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    // The parser would not look at the text of fields that are ignored.
+    let json = core::str::from_utf8(json).map_err(serde_json::Error::custom)?;
     let mut to = Vec::new();
-    let mut from = serde_json::Deserializer::from_slice(json);
+    let mut from = serde_json::Deserializer::from_str(json);
     Object { table, to: &mut to }.deserialize(&mut from)?;
     from.end()?;
     Ok(to)

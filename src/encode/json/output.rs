@@ -160,6 +160,7 @@ impl Object<'_> {
                 for from in &mut values {
                     *from = from.part()?;
                 }
+                // At least one: the survey has seen it, and nothing has cleared it since.
                 message(self.to, &values, within, deeper(&values[0], left)?)?;
             } else if let Some(from) = values.last_mut() {
                 value(self.to, from, field, left)?;

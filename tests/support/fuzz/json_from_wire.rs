@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
 
 fn text(signal: Signal, text: &[u8]) {
     if let Ok(bytes) = json_to_wire(signal, text) {
-        assert!(serde_json::from_slice::<Value>(text).is_ok(), "what is no JSON");
+        assert!(std::str::from_utf8(text).is_ok());
         message(signal, &bytes, usize::MAX);
     }
 }

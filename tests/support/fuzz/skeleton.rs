@@ -3,9 +3,15 @@
 use otlp_embed::Signal;
 use prost::{Message, Oneof};
 
-/// Traces, logs or profiles.
+/// Traces or logs.
 #[derive(Clone, PartialEq, Message)]
 struct Flat {
+    #[prost(message, repeated, tag = "1")]
+    resources: Vec<FlatResource>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Profiles {
     #[prost(message, repeated, tag = "1")]
     resources: Vec<FlatResource>,
     #[prost(bytes = "vec", repeated, tag = "2")]
@@ -105,21 +111,24 @@ pub struct Item {
 
 /// The items of a request in order, or nothing if it is none even on the outside.
 pub fn items(signal: Signal, bytes: &[u8]) -> Option<Vec<Item>> {
-    if signal == Signal::Metrics {
-        Some(data_points(Metrics::decode(bytes).ok()?))
-    } else {
-        Some(flat_items(Flat::decode(bytes).ok()?))
-    }
+    Some(match signal {
+        Signal::Metrics => data_points(Metrics::decode(bytes).ok()?),
+        Signal::Profiles => {
+            let mut request = Profiles::decode(bytes).ok()?;
+            let resources = std::mem::take(&mut request.resources);
+            flat_items(&request.encode_to_vec(), resources)
+        }
+        _ => flat_items(&[], Flat::decode(bytes).ok()?.resources),
+    })
 }
 
-fn flat_items(mut request: Flat) -> Vec<Item> {
-    let resources = std::mem::take(&mut request.resources);
+fn flat_items(dictionary: &[u8], resources: Vec<FlatResource>) -> Vec<Item> {
     let mut items = Vec::new();
     for mut resource in resources {
         for mut scope in std::mem::take(&mut resource.scopes) {
             let within = std::mem::take(&mut scope.items);
             let heads = vec![
-                request.encode_to_vec(),
+                dictionary.to_vec(),
                 resource.encode_to_vec(),
                 scope.encode_to_vec(),
             ];
