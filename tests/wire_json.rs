@@ -198,3 +198,27 @@ fn depth_is_bounded_on_the_way_in() {
     assert!(nested(30).is_ok());
     assert!(nested(60).is_err());
 }
+
+#[test]
+fn large_requests_come_in_chunks() {
+    let payload: String = "all work and \"no\" play\n".repeat(150_000);
+    let mut batch = TraceBatch::new(&Resource::new());
+    batch.scope("suite", "1");
+    for id in 1..=2_000u64 {
+        let mut span = batch.span([7; 16], id.to_be_bytes(), "work");
+        span.times(1_000..2_000);
+        if id == 1_000 {
+            span.attr_shared("payload", payload.clone());
+        }
+        span.end();
+    }
+    let request = batch.finish();
+    assert!(request.segment_count() > 1);
+    let body = json_from_wire(Signal::Traces, request.body()).expect("a request");
+    let chunks = body.segments();
+    assert!(chunks.len() > 3 && chunks.iter().all(|chunk| (1..=1 << 20).contains(&chunk.len())));
+    assert_eq!(chunks.iter().map(bytes::Bytes::len).sum::<usize>(), body.len());
+    let read = read(&json(&request)).expect("our own");
+    let whole = request.segments().collect::<Vec<_>>().concat();
+    assert!(read == ExportTraceServiceRequest::decode(&whole[..]).expect("a request"));
+}

@@ -83,7 +83,7 @@ fn encoded(message: arbitrary::Made<impl Message>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn out_and_in_again_loses_nothing(

@@ -78,7 +78,7 @@ fn splits<M: Messages>(message: &M, pieces: Vec<Bytes>, bytes_max: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn every_message_is_counted(data in prop::collection::vec(any::<u8>(), 0..4_000)) {
