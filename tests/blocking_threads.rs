@@ -9,7 +9,7 @@ mod batches;
 use batches::batch;
 use otlp_embed::rt::Blocking;
 use otlp_embed::testing::{Answer, Collector};
-use otlp_embed::{Config, Exporter};
+use otlp_embed::{Config, Exporter, Request, Signal};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -192,6 +192,42 @@ fn hanging_lookups_are_bounded() {
     );
     let error = exporter.stats().last_error.expect("there was one");
     assert!(error.contains("earlier lookups have not ended"), "{error}");
+    drop(release);
+}
+
+/// The lookups of one destination are counted apart from those of another.
+#[test]
+fn a_name_that_hangs_keeps_no_other_from_its_lookup() {
+    let collector = Collector::start().expect("a collector");
+    let address = collector.addr();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let config = Config::new()
+        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_endpoint("http://collector.invalid")
+        .for_signal(Signal::Metrics, |metrics| {
+            metrics.with_endpoint("http://hanging.invalid")
+        })
+        .with_resolver(move |name| {
+            if &*name.host == "hanging.invalid" {
+                // Until the test is over.
+                let _ = held.lock().map(|held| held.recv());
+            }
+            Ok(vec![address])
+        });
+    let exporter = config
+        .build(Blocking::new().expect("a reactor"))
+        .expect("the configuration works");
+    for _ in 0..8 {
+        let bytes = bytes::Bytes::from_static(b"metrics");
+        let request = Request::from_segments(Signal::Metrics, 1, vec![bytes]);
+        let request = request.with_timeout(Duration::from_millis(20));
+        exporter.export(request).wait().expect_err("no address came");
+    }
+    let error = exporter.stats().last_error.expect("there was one");
+    assert!(error.contains("earlier lookups have not ended"), "{error}");
+    exporter.export(batch(0, 1)).wait().expect("delivered");
+    assert_eq!(exporter.stats().delivered, 1);
     drop(release);
 }
 
