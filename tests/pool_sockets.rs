@@ -1,4 +1,5 @@
-//! Pools of HTTP/1.1 connections over real sockets: concurrent exports share as many as are allowed (spec 8, 24).
+//! Pools of HTTP/1.1 connections over real sockets: concurrent exports share as many as are allowed (spec 8, 24), or one
+//! connection where TLS negotiates HTTP/2 (spec 30).
 
 #[path = "support/batches.rs"]
 #[allow(dead_code, reason = "not every batch is needed here")]
@@ -8,7 +9,12 @@ use batches::batch;
 use futures_util::future::join_all;
 use otlp_embed::rt::{Blocking, Smol, Tokio};
 use otlp_embed::testing::Collector;
-use otlp_embed::{Config, Protocol};
+use otlp_embed::{Config, Protocol, Tls};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use std::sync::Arc;
 
 const EXPORTS: u64 = 64;
 
@@ -81,4 +87,64 @@ fn threads_share_their_pool() {
         }
     });
     check(&collector);
+}
+
+/// What both sides need for TLS: the server speaks these protocols.
+fn tls(alpn: &[&str]) -> (Arc<ServerConfig>, Tls) {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    let private = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions of TLS")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .expect("a certificate and its key");
+    server.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let client = Tls::new().with_roots([issuer.der().clone()]);
+    (Arc::new(server), client)
+}
+
+/// Connections for a burst of exports, against a server that speaks these protocols.
+fn connections_of_a_burst(alpn: &[&str]) -> u64 {
+    let (server, client) = tls(alpn);
+    let collector = Collector::builder()
+        .with_tls(server)
+        .start()
+        .expect("a collector");
+    let exporter = Config::new()
+        .with_protocol(Protocol::HttpProtobuf)
+        .with_endpoint(format!("https://localhost:{}", collector.addr().port()))
+        .with_addresses([collector.addr()])
+        .with_http1_connections(3)
+        .with_tls(client)
+        .build(Smol::new())
+        .expect("the settings work");
+    for round in 0..2 {
+        let numbers = round * EXPORTS..(round + 1) * EXPORTS;
+        let exports = numbers.map(|number| exporter.export(batch(number, 1)));
+        for outcome in smol::block_on(join_all(exports)) {
+            assert_eq!(outcome.expect("delivered").attempts(), 1);
+        }
+    }
+    assert_eq!(collector.counters().spans, 2 * EXPORTS);
+    exporter.stats().connections
+}
+
+#[test]
+fn one_connection_is_enough_where_tls_negotiates_http2() {
+    assert_eq!(connections_of_a_burst(&["h2", "http/1.1"]), 1);
+}
+
+#[test]
+fn a_pool_is_opened_where_tls_negotiates_http1() {
+    for alpn in [&["http/1.1"][..], &[]] {
+        let connections = connections_of_a_burst(alpn);
+        assert!((2..=3).contains(&connections), "{connections} connections");
+    }
 }

@@ -58,6 +58,8 @@ pub(super) struct Open<P> {
     pub(super) is_dirty: bool,
     /// It was able to take a call once: its handshake is done.
     is_ready: bool,
+    /// It carries one call after the other, as it showed when it was ready.
+    is_serial: bool,
     /// A call was started on it.
     is_used: bool,
     /// The peer answered a call.
@@ -216,7 +218,7 @@ impl<P: Connection> Open<P> {
     /// that was heard since.
     fn was_stale(&self) -> bool {
         let is_over = self.over.is_some() || self.session.is_draining();
-        is_over && self.is_answered && self.was_silent && !self.session.is_multiplexed()
+        is_over && self.is_answered && self.was_silent && self.is_serial
     }
 }
 
@@ -242,6 +244,7 @@ impl<P: Connection> Engine<P> {
                     unsent: 0,
                     is_dirty: true,
                     is_ready: false,
+                    is_serial: false,
                     is_used: false,
                     is_answered: false,
                     silent_since: None,
@@ -354,8 +357,9 @@ impl<P: Connection> Engine<P> {
         if let Phase::Open(open) = phase {
             if !open.is_ready && open.session.can_start() {
                 open.is_ready = true;
+                open.is_serial = !open.session.is_multiplexed();
                 let lane = &mut self.lanes[*lane];
-                lane.is_multiplexed = open.session.is_multiplexed();
+                lane.is_multiplexed = !open.is_serial;
                 lane.dialer.handle_ready();
             }
         }
