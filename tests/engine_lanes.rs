@@ -70,8 +70,8 @@ fn signals_of_one_destination_share_its_connection() {
     assert_eq!(ports, [1, 2, 3]);
     let calls: Vec<usize> = (0..3).map(|wire| world.frames(wire).len()).collect();
     assert_eq!(calls.iter().sum::<usize>(), 4);
-    for wire in 0..3 {
-        for call in 0..u16::try_from(calls[wire]).expect("few") {
+    for (wire, count) in calls.into_iter().enumerate() {
+        for call in 0..u16::try_from(count).expect("few") {
             world.say(wire, Command::ok(call));
         }
     }
