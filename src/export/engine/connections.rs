@@ -25,9 +25,6 @@ const CLOSING_MAX: usize = 8;
 /// How long a connection that is over may take to write its last bytes.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long an idle connection is kept beside another one that takes calls: about as long as peers keep theirs.
-const IDLE: Duration = Duration::from_secs(90);
-
 /// One connection.
 pub(super) struct Conn<P> {
     pub(super) id: ConnId,
@@ -69,19 +66,19 @@ pub(super) struct Open<P> {
     /// The peer had not said a byte since that call was started, up to the last fact.
     was_silent: bool,
     /// When its last call began or ended; before that, when it was opened.
-    used_at: Instant,
+    pub(super) used_at: Instant,
     /// When its handshake has had its time.
     ready_by: Instant,
     /// When it is as old as it may get.
     age_at: Option<Instant>,
     /// Why it takes no further call, though its session would.
-    leaving: Option<Leaving>,
+    pub(super) leaving: Option<Leaving>,
     over: Option<Over>,
 }
 
 /// Why a connection is left by this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leaving {
+pub(super) enum Leaving {
     /// A call expired in a long silence: it may be dead.
     Silent,
     /// It is as old as it may get.
@@ -142,7 +139,7 @@ impl<P: Connection> Conn<P> {
     }
 
     /// When it was last used, if it takes calls and has none.
-    fn idle_since(&self) -> Option<Instant> {
+    pub(super) fn idle_since(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Open(open) if open.calls.is_empty() && self.is_ready() => Some(open.used_at),
             _ => None,
@@ -442,47 +439,6 @@ impl<P: Connection> Engine<P> {
         let time = Span(self.settings.lanes[self.conns[at].lane].connect_timeout);
         let why = alloc::format!("the connection opened, but its handshake was not done within {time}");
         self.handle_gone(self.conns[at].id, &why);
-    }
-
-    /// The connection for the next call: the one that was used last, so that the others may become idle, and one that the
-    /// peer has closed is met late.
-    pub(super) fn free_connection(&self, lane: usize) -> Option<usize> {
-        let free = self.conns.iter().enumerate();
-        let free = free.filter(|(_, conn)| conn.lane == lane && conn.can_start());
-        let used_at = |conn: &Conn<P>| match &conn.phase {
-            Phase::Open(open) => open.used_at,
-            _ => Instant::ZERO,
-        };
-        free.max_by_key(|(_, conn)| (used_at(conn), conn.id))
-            .map(|(at, _)| at)
-    }
-
-    /// When the next idle connection is closed: one is kept.
-    pub(super) fn idle_until(&self, lane: usize) -> Option<Instant> {
-        let usable = self.conns_of(lane).filter(|conn| conn.is_ready()).count();
-        let idle = self.conns_of(lane).filter_map(Conn::idle_since);
-        idle.min().filter(|_| usable > 1).map(|since| since + IDLE)
-    }
-
-    /// Leaves connections that were idle for too long beside another.
-    pub(super) fn fire_idle(&mut self, lane: usize) {
-        while let Some(at) = self.idle_until(lane) {
-            let oldest = self.conns.iter_mut().filter(|conn| conn.lane == lane);
-            let oldest = oldest.filter(|conn| conn.idle_since().is_some_and(|since| since + IDLE == at));
-            match oldest.last().map(|conn| &mut conn.phase) {
-                Some(Phase::Open(open)) if at <= self.now => open.leaving = Some(Leaving::Idle),
-                _ => return,
-            }
-        }
-    }
-
-    /// Leaves every idle connection of a lane: the one used last was closed by the peer, so these are, too.
-    fn leave_idle(&mut self, lane: usize) {
-        for conn in self.conns.iter_mut().filter(|conn| conn.lane == lane) {
-            if let (Some(_), Phase::Open(open)) = (conn.idle_since(), &mut conn.phase) {
-                open.leaving = Some(Leaving::Stale);
-            }
-        }
     }
 
     /// Ends the connections that are over, those that drained to the end, and those that are too many.

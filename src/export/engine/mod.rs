@@ -11,6 +11,7 @@ mod connections;
 mod dial;
 mod families;
 mod lane;
+mod pool;
 mod timers;
 
 use super::machine::{ExportState, Machine, Verdict};

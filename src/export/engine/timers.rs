@@ -51,17 +51,6 @@ impl<P: Connection> Engine<P> {
         self.pump();
     }
 
-    /// Leaves connections whose time is over, which is found out late where nobody drives the engine in between.
-    pub(super) fn fire_upkeep(&mut self) {
-        let now = self.now;
-        for conn in &mut self.conns {
-            if let Phase::Open(open) = &mut conn.phase {
-                open.fire_age(now);
-            }
-        }
-        (0..self.lanes.len()).for_each(|lane| self.fire_idle(lane));
-    }
-
     fn fire_connections(&mut self, fire: impl Fn(&mut Self, usize)) {
         let mut at = 0;
         while let Some(id) = self.conns.get(at).map(|conn| conn.id) {
