@@ -481,8 +481,13 @@ fn no_secret_is_ever_shown() {
     ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
+    let slash = Config::new().with_endpoint("http://me/hunter2@collector");
+    let name = &settings(&slash).routes[0].endpoint_name;
+    assert_eq!(&**name, "http://me/…", "a password may have a slash in it");
     for bad in [
         Config::new().with_endpoint("https//hunter2@collector"),
+        Config::new().with_endpoint("http://me:hun?ter2hunter2@collector"),
+        Config::new().with_endpoint("http://collector/a b?me@hunter2"),
         Config::new().with_endpoint("http://collector#hunter2"),
         Config::new().with_endpoint("ftp://collector?hunter2"),
         Config::new().with_header("te", "hunter2"),

@@ -391,6 +391,8 @@ fn endpoint_name(endpoint: &Endpoint, path: &str, protocol: Protocol) -> Arc<str
         return endpoint.to_string().into();
     }
     match path.split_once('?') {
+        // What looks like a path may be a password with a slash in it.
+        _ if path.contains('@') => format!("{endpoint}/…").into(),
         Some((path, _)) => format!("{endpoint}{path}?…").into(),
         None => format!("{endpoint}{path}").into(),
     }

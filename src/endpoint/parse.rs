@@ -89,21 +89,26 @@ impl Endpoint {
     }
 }
 
-/// A value that was refused, quoted for people: shortened, and without what stands before an `@` or after a `?`, either of
-/// which may be a secret.
+/// A value that was refused, quoted for people: shortened, and without what stands before an `@` or after a `?` or `#`, any
+/// of which may be a secret.
 pub(crate) fn redacted(url: &str) -> String {
-    let shown = match url.rsplit_once('@') {
-        Some((before, after)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            let separator = if scheme.is_empty() { "" } else { "://" };
-            format!("{scheme}{separator}…@{after}")
-        }
-        None => url.to_owned(),
+    let (open, is_cut) = match url.find(['?', '#']) {
+        Some(at) => (&url[..=at], true),
+        None => (url, false),
     };
-    let mut shown = match shown.find(['?', '#']) {
-        Some(at) => format!("{}…", &shown[..=at]),
-        None => shown,
+    let scheme = match open.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => &open[..scheme.len() + 3],
+        _ => "",
     };
+    let mut shown = match open.rsplit_once('@') {
+        // A password may have a `?` in it, and a query an `@`: what belongs to which cannot be told.
+        _ if url[open.len()..].contains('@') => format!("{scheme}…"),
+        Some((_, host)) => format!("{scheme}…@{host}"),
+        None => open.to_owned(),
+    };
+    if is_cut && !shown.ends_with('…') {
+        shown.push('…');
+    }
     if let Some((at, _)) = shown.char_indices().nth(SHOWN_CHARS_MAX) {
         shown.truncate(at);
         shown.push('…');

@@ -172,6 +172,10 @@ fn what_is_shown_of_a_url_is_no_secret() {
         ("http://me:secret@host/path", "\"http://…@host/path\""),
         ("secret@host", "\"…@host\""),
         ("http://host/p?secret", "\"http://host/p?…\""),
+        ("http://host/p?a@secret", "\"http://…\""),
+        ("http://me:se?cret@host", "\"http://…\""),
+        ("http://me@host/?secret", "\"http://…@host/?…\""),
+        ("secret secret://@host", "\"…@host\""),
         ("http://host#secret", "\"http://host#…\""),
         ("http://a\nb", "\"http://a\\nb\""),
     ] {
