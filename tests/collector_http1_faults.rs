@@ -95,6 +95,13 @@ fn answers_are_cut_anywhere() {
         assert_eq!(client.unread(), &whole[..bytes.min(whole.len())]);
         assert_eq!(client.session.fate(), Fate::Closed);
     }
+    // With more bytes than there are, a connection seems to be kept that is not.
+    let (builder, mut client) = client_answering(Answer::Ok.cut_after(usize::MAX));
+    export(&mut client);
+    assert_eq!(client.session.fate(), Fate::Closed);
+    let response = client.response().unwrap();
+    assert_eq!((response.status, response.field("connection")), (200, None));
+    assert_eq!(builder.inbox().counters().calls_cancelled, 0);
     // The delay comes first, then the cut.
     let late = Answer::Ok.after(Duration::from_secs(1)).cut_after(9);
     let (_, mut client) = client_answering(late);

@@ -70,7 +70,8 @@ pub enum Answer {
     /// OTLP/HTTP the whole body, with `content-encoding`. It is `INTERNAL` where the build has no such compression.
     Compressed(Compression, Box<Answer>),
     /// As many bytes of another answer as they go over the connection (below TLS), and then the connection is closed
-    /// without a word of TLS. On HTTP/2 these are bytes of frames, and other calls on the connection are lost.
+    /// without a word of TLS. On HTTP/2 these are bytes of frames, and other calls on the connection are lost. With
+    /// `usize::MAX` the answer is whole, and a connection that seems to be kept alive is gone after it.
     Cut(usize, Box<Answer>),
     /// These bytes in the place of an answer, as they are, whatever they do to the connection; it goes on.
     Bytes(Bytes),
@@ -147,6 +148,7 @@ impl Answer {
     pub fn is_success_over(&self, protocol: Protocol) -> bool {
         match self {
             Self::Ok | Self::PartialSuccess { .. } => true,
+            Self::Status { code, .. } => *code == Code::OK,
             Self::Delay(_, answer) | Self::Drain(answer) | Self::Compressed(_, answer) => {
                 answer.is_success_over(protocol)
             }
@@ -161,7 +163,8 @@ impl Answer {
 ///
 /// On HTTP/2 each piece of the body is a DATA frame. On HTTP/1.1 the body is sent with `Content-Length`, or in chunks, each
 /// piece one, where its length cannot be told in advance. A head that has `content-length` or `transfer-encoding` of its
-/// own is left alone there, and the pieces are sent as they are, so that everything can be said that is wrong.
+/// own is left alone there, and the pieces are sent as they are, so that everything can be said that is wrong. A field
+/// alone closes nothing: for `Connection: close` that is meant there is [`Answer::Drain`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawAnswer {
     pub(super) informational: Vec<u16>,
@@ -260,7 +263,7 @@ impl RawAnswer {
     }
 
     /// Repeats the last piece of the body for ever, at the pace of [`paced`](Self::paced), a millisecond at least, and no
-    /// faster than the client takes it.
+    /// faster than the client takes it; on HTTP/2 it is cut to the room that the client's window has.
     ///
     /// # Panics
     ///

@@ -57,13 +57,15 @@ pub(super) fn say(
             return Ok(false);
         };
         if speech.is_endless() {
-            stream.reserve_capacity(piece.len());
             // What the client's window has no room for would pile up in `h2`.
-            if stream.capacity() < piece.len() {
-                continue;
+            stream.reserve_capacity(piece.len());
+            let room = stream.capacity().min(piece.len());
+            if room > 0 {
+                stream.send_data(piece.slice(..room), false)?;
             }
+        } else {
+            stream.send_data(piece, speech.is_over() && ends && trailers.is_empty())?;
         }
-        stream.send_data(piece, speech.is_over() && ends && trailers.is_empty())?;
     }
     if ends && !trailers.is_empty() {
         stream.send_trailers(trailers)?;
