@@ -15,6 +15,7 @@ const TARGETS: &[Target] = &[
     ("decompress_response", fuzz::decompress_response::run),
     ("encode_roundtrip", fuzz::encode_roundtrip::run),
     ("engine_ops", fuzz::engine_ops::run),
+    ("engine_parts", fuzz::engine_parts::run),
     ("engine_session", fuzz::engine_session::run),
     ("env_config", fuzz::env_config::run),
     ("json_from_wire", fuzz::json_from_wire::run),

@@ -16,10 +16,7 @@ mod field;
 #[cfg(feature = "json")]
 #[cfg_attr(
     not(feature = "testing"),
-    allow(
-        dead_code,
-        reason = "the export layer writes JSON where the protocol asks for it"
-    )
+    allow(dead_code, reason = "only a collector reads JSON")
 )]
 pub(crate) mod json;
 mod log;

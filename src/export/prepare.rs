@@ -2,11 +2,12 @@
 
 use crate::coding;
 use crate::config::{Compression, Protocol, Route, Settings};
+#[cfg(feature = "json")]
+use crate::encode::json;
 use crate::encode::{Body, Request, Signal, split};
 use crate::error::{Error, Kind};
 use crate::outcome::{DropReason, ItemCounts};
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -114,7 +115,10 @@ impl Preparer {
         }
         let plain = match written(&request, route) {
             Ok(plain) => plain,
-            Err(error) => return Made::Done(Err(Refused { request, error })),
+            Err(error) => {
+                let error = dropped(error, &request, DropReason::NotRetryable, route);
+                return Made::Done(Err(Refused { request, error }));
+            }
         };
         let plain_len = plain.len();
         if plain_len > max {
@@ -193,9 +197,11 @@ impl Prepared {
     }
 }
 
-/// The message in the form of its route, not compressed.
+/// The message in the form of its route, not compressed. A form that is not built in is refused with the configuration.
 fn written(request: &Request, route: &Route) -> Result<Body, Error> {
     match route.protocol {
+        #[cfg(feature = "json")]
+        Protocol::HttpJson => json::from_wire(request.signal(), request.body()),
         _ => Ok(request.body().clone()),
     }
 }
@@ -232,23 +238,25 @@ fn is_divisible(request: &Request, bytes_max: usize) -> bool {
 
 fn too_large(request: Request, max: usize, route: &Route) -> Refused {
     let text = format!(
-        "a record of {} bytes is larger by itself than the {max} bytes that a request may have; make it smaller, or allow \
-         larger requests",
+        "a record of {} bytes is larger by itself than the {max} bytes that a request may have; make it smaller, or raise \
+         with_request_limit",
         request.encoded_len()
     );
+    let error = Error::new(Kind::TooLarge, text);
     Refused {
-        error: refusal(Kind::TooLarge, text, &request, DropReason::TooLarge)
-            .with_endpoint(route.endpoint_name.clone()),
+        error: dropped(error, &request, DropReason::TooLarge, route),
         request,
     }
 }
 
-fn refusal(kind: Kind, text: String, request: &Request, reason: DropReason) -> Error {
+/// The error of a request that is not sent.
+fn dropped(error: Error, request: &Request, reason: DropReason, route: &Route) -> Error {
     let counts = ItemCounts {
         dropped: request.items(),
         ..ItemCounts::default()
     };
-    Error::new(kind, text)
+    error
         .with_counts(counts)
         .with_drop_reason(reason)
+        .with_endpoint(route.endpoint_name.clone())
 }

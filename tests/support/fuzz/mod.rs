@@ -6,6 +6,7 @@ pub mod encode_logs;
 pub mod encode_metrics;
 pub mod encode_roundtrip;
 pub mod engine_ops;
+pub mod engine_parts;
 pub mod engine_session;
 pub mod env_config;
 pub mod input;
