@@ -39,7 +39,15 @@ pub(super) fn size_refusal(answer: &Answer) -> Option<SizeRefusal> {
 
 fn speaks_of_size(text: &str) -> bool {
     let says = |words: &str| text.contains(words);
-    says("larger than") || says("too large") || says("too big") || (says("max") && says("size"))
+    // An amount in a time is a quota: the same request is taken later, and smaller ones are refused as well.
+    if says("quota") || says("rate") || says("per second") || says("per minute") {
+        return false;
+    }
+    says("larger than")
+        || says("too large")
+        || says("too big")
+        || (says("max") && says("size"))
+        || (says("bytes") && (says("at most") || says("exceed") || says("limit")))
 }
 
 /// The sizes that a text names, in the words of the implementations that are known, or else in any that name one or two.
@@ -118,6 +126,8 @@ mod tests {
             read("message larger than max (300 vs. 100)"),
             Some((Some(300), Some(100)))
         );
+        let ours = "message of 5000 bytes; at most 100 are taken";
+        assert!(read(ours).is_some());
         assert_eq!(read("batch too large"), Some((None, None)));
         assert_eq!(
             read("the max size is 4 MiB"),
@@ -136,6 +146,9 @@ mod tests {
             "too many requests",
             "rate limit of 100 a second",
             "no memory",
+            "quota of 1000000 bytes exceeded",
+            "at most 10000 bytes per second",
+            "max batch size rate reached",
         ] {
             assert_eq!(read(message), None, "spec 16: {message}");
         }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::encode::Signal;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -189,4 +189,111 @@ fn a_peers_message_is_cut_at_a_character() {
             .message()
             .starts_with("the collector answered HTTP 503 (UNAVAILABLE): éé")
     );
+}
+
+fn answered(code: Code, status: Option<u16>, is_http: bool, message: &str, location: Option<&str>) -> Error {
+    let request = Request::from_segments(Signal::Traces, 1, vec![Bytes::from_static(b"x")]);
+    let mut machine = Machine::new(Part::plain(request), Instant::ZERO, Duration::from_secs(1));
+    machine.begin();
+    machine.start(ConnId(1), CallId(1));
+    let answer = Answer {
+        code,
+        message: message.into(),
+        rejected: 0,
+        retry_after: None,
+        http_status: status,
+        is_http,
+        location: location.map(Into::into),
+    };
+    let mut judge = Judge {
+        now: Instant::ZERO,
+        policy: &RetryPolicy::never(),
+        endpoint: &"http://x".into(),
+        is_grpc: !is_http,
+        rng: &mut Rng::with_seed(1),
+    };
+    machine.end_attempt(&mut judge, AttemptEnd::Call(CallEnd::Answered(answer)));
+    machine.into_verdict().expect("settled").expect_err("a failure")
+}
+
+#[test]
+fn an_answer_over_http_is_told_in_the_words_of_http() {
+    let error = answered(
+        Code::UNIMPLEMENTED,
+        Some(404),
+        true,
+        "HTTP 404 Not Found: no such path",
+        None,
+    );
+    assert_eq!(
+        error.to_string(),
+        "export to http://x: the collector answered HTTP 404 Not Found: no such path; check the endpoint's path, and that an \
+         OTLP/HTTP receiver takes this signal there"
+    );
+    assert_eq!((error.grpc_status(), error.http_status()), (None, Some(404)));
+    assert!(!error.is_retryable(), "spec 20");
+
+    let bare = answered(Code::UNAUTHENTICATED, Some(401), true, "", None);
+    assert!(
+        bare.to_string()
+            .contains("answered HTTP 401; check the credentials"),
+        "{bare}"
+    );
+    for (status, code, is_retryable) in [
+        (400, Code::INTERNAL, false),
+        (413, Code::RESOURCE_EXHAUSTED, false),
+        (429, Code::UNAVAILABLE, true),
+        (500, Code::UNKNOWN, false),
+        (503, Code::UNAVAILABLE, true),
+    ] {
+        let error = answered(code, Some(status), true, "busy", None);
+        assert_eq!(error.is_retryable(), is_retryable, "spec 19, 20: {error}");
+        assert!(
+            !error.to_string().contains("gRPC") && error.to_string().contains("busy"),
+            "spec 26: {error}"
+        );
+        assert_eq!(error.grpc_status(), None);
+    }
+}
+
+#[test]
+fn a_status_is_not_said_twice() {
+    for (is_http, message) in [
+        (false, "HTTP 404 Not Found without a grpc-status"),
+        (true, "HTTP 404 Not Found"),
+        (true, "HTTP 404"),
+    ] {
+        let error = answered(Code::UNIMPLEMENTED, Some(404), is_http, message, None).to_string();
+        assert_eq!(error.matches("HTTP 404").count(), 1, "{error}");
+    }
+    let other = answered(
+        Code::UNIMPLEMENTED,
+        Some(404),
+        true,
+        "HTTP 4040 is the port",
+        None,
+    )
+    .to_string();
+    assert!(other.contains("answered HTTP 404: HTTP 4040"), "{other}");
+}
+
+#[test]
+fn a_redirect_is_named_and_not_followed() {
+    for is_http in [true, false] {
+        let to = "https://elsewhere/\"v1";
+        let error = answered(Code::UNKNOWN, Some(307), is_http, "", Some(to));
+        assert_eq!(error.location(), Some(to), "spec 53");
+        let text = error.to_string();
+        assert!(
+            text.contains("a redirect to \"https://elsewhere/\\\"v1\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("not followed") && !error.is_retryable(),
+            "spec 53: {text}"
+        );
+    }
+    let long = "x".repeat(100_000);
+    let error = answered(Code::UNKNOWN, Some(301), true, &long, Some(&long));
+    assert!(error.to_string().len() < 4_000, "a peer's words are bounded");
 }
