@@ -1,9 +1,13 @@
 //! Compressed messages that mean harm: bombs, garbage, ends too early and too late.
 
+mod support;
+
 use bytes::Bytes;
 use otlp_embed::coding::{DecodeError, Decoder, compress, decode};
 use otlp_embed::encode::Signal;
 use otlp_embed::{Compression, Request};
+use proptest::prelude::*;
+use support::fuzz::decompress_response;
 
 const CODINGS: [(&str, Compression); 2] = [("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
 
@@ -153,4 +157,27 @@ fn a_head_that_never_ends_is_too_large() {
         Err(DecodeError::TooLarge),
         "spec 52"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    /// Bytes of a message overwritten, cut and repeated: the same verdict however it comes, within the limit.
+    #[test]
+    fn a_message_that_was_tampered_with_is_read_alike_in_any_pieces(
+        plain in prop::collection::vec(0_u8..4, 0..2_000),
+        wounds in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        end in any::<prop::sample::Index>(),
+        head in any::<[u8; 3]>(),
+        which in 0_usize..2,
+    ) {
+        let mut message = packed(CODINGS[which].1, &plain);
+        for (at, byte) in wounds {
+            let at = at.index(message.len());
+            message[at] = byte;
+        }
+        let repeated = message[..end.index(message.len())].to_vec();
+        message.extend(repeated);
+        decompress_response::run(&[&[which as u8, head[1], head[2]], &message[..]].concat());
+    }
 }

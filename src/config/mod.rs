@@ -272,8 +272,9 @@ impl Config {
     /// others ends at once in a retryable error, one that exceeds the limit by itself in a misuse error.
     ///
     /// Counted are the encoded message of each export, and beside it what is made of it for the wire: its JSON, or what
-    /// compression leaves of it. Bounded apart from this are the answers, each by the response limit, and what a
-    /// connection holds for its socket.
+    /// compression leaves of it. Bounded apart from this are the answers, each by the response limit, what a connection
+    /// holds for its socket, and what a thread in [`Exporter::export`](crate::Exporter::export) is making of its request at
+    /// that moment.
     pub fn with_memory_limit(mut self, bytes: usize) -> Self {
         self.whole.memory_limit_bytes = Some(bytes);
         self

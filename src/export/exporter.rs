@@ -62,6 +62,10 @@ impl<R: Runtime> Exporter<R> {
     /// Accepts a request for export: its items are accounted for and its deadline runs from here. The future has to be
     /// polled for the export to make progress.
     ///
+    /// What the route asks to be made of the request (parts within the request limit, JSON, compression) is made here, on
+    /// the calling thread and outside every lock. Parts share the outcome: their counts are summed, their messages joined,
+    /// and an error is that of the first part that failed.
+    ///
     /// Any number of exports run at a time; they share connections and are queued where the collector limits them.
     pub fn export(&self, request: Request) -> OtlpExportFuture<R> {
         let (id, runtime) = self.channel.submit(request);

@@ -7,7 +7,8 @@
 //!
 //! One [`Fact`] in, then drain [`Engine::poll_action`] and [`Engine::poll_outcome`] until both return `None`, then wait
 //! for bytes, for the socket to take bytes, or for [`Engine::poll_timeout`] to pass. Every call carries the time, which
-//! never runs backwards.
+//! never runs backwards. Where credentials are configured, [`Action::Authorize`] carries what to
+//! [ask](Authorization::ask), with no lock held.
 //!
 //! ```
 //! use otlp_embed::export::{Action, Engine, Fact};

@@ -93,6 +93,12 @@ impl Preparer {
     /// Parts of a request of at most `bytes_max` bytes each, or of a single record. What the engine has learned splits, but
     /// only what the setting forbids is refused.
     pub(crate) fn make(&self, request: &Request, bytes_max: usize) -> Vec<Result<Part, Refused>> {
+        let route = self.settings.route(request.signal());
+        let bytes_max = match route.protocol {
+            // JSON is at least twice as long as a rule: what would only be found out to be too long is not written.
+            Protocol::HttpJson => bytes_max.min(self.settings.request_bytes_max / 2),
+            _ => bytes_max,
+        };
         let mut made = Vec::new();
         let mut open = Vec::from([(request.clone(), bytes_max)]);
         while let Some((request, bytes_max)) = open.pop() {
