@@ -19,6 +19,8 @@ const TARGETS: &[Target] = &[
     ("engine_session", fuzz::engine_session::run),
     ("env_config", fuzz::env_config::run),
     ("json_from_wire", fuzz::json_from_wire::run),
+    ("http1_response", fuzz::http1_response::run),
+    ("retry_hints", fuzz::retry_hints::run),
     ("session_bytes", fuzz::session_bytes::run),
     ("wire_reader", fuzz::wire_reader::run),
 ];

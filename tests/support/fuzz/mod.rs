@@ -11,6 +11,8 @@ pub mod engine_session;
 pub mod env_config;
 pub mod input;
 pub mod json_from_wire;
+pub mod http1_response;
+pub mod retry_hints;
 pub mod session_bytes;
 mod skeleton;
 pub mod wire_reader;
