@@ -111,6 +111,12 @@ fn certificate(name: &str, error: &CertificateError) -> Failure {
              does not send the intermediate certificate between them",
             "give the authority with Tls::with_ca_file, or complete the collector's chain",
         ),
+        CertificateError::BadSignature => fatal(
+            name,
+            "the collector's certificate comes from an unknown issuer: it names a trusted authority (CA) and does not bear its \
+             signature",
+            "give the authority that signed it with Tls::with_ca_file",
+        ),
         CertificateError::NotValidForName => fatal(
             name,
             "the collector's certificate is made out for another name",
