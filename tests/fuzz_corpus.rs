@@ -12,6 +12,7 @@ type Target = (&'static str, fn(&[u8]));
 
 /// Every target there is; a corpus without one fails the test.
 const TARGETS: &[Target] = &[
+    ("connect_proxy_response", fuzz::connect_proxy_response::run),
     ("decompress_response", fuzz::decompress_response::run),
     ("encode_roundtrip", fuzz::encode_roundtrip::run),
     ("engine_ops", fuzz::engine_ops::run),

@@ -1,6 +1,7 @@
 //! Bodies of the fuzz targets: `fuzz/` runs them on new input, `tests/fuzz_corpus.rs` on the corpus.
 
 pub mod batches;
+pub mod connect_proxy_response;
 pub mod decompress_response;
 pub mod encode_logs;
 pub mod encode_metrics;
