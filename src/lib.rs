@@ -23,7 +23,8 @@
 //! # Features
 //!
 //! `grpc` (on by default) speaks OTLP over gRPC, and brings `std`; `tokio`, `smol` and `futures-io` each add an adapter in
-//! [`rt`]; `testing` adds a collector to test against. Without any, the crate is `no_std` with `alloc`: messages,
+//! [`rt`]; `tls-ring` or `tls-aws-lc` secures connections, with the roots of `tls-webpki-roots`, `tls-native-roots` or files
+//! of yours; `testing` adds a collector to test against. Without any, the crate is `no_std` with `alloc`: messages,
 //! encoding, policies and the state machine.
 //!
 //! # Layers

@@ -447,3 +447,30 @@ fn a_garbled_record_ends_the_connection() {
     assert!(error.to_string().contains("cannot decrypt"), "{error}");
     assert_eq!(error.counts().unknown, 3, "{error}");
 }
+
+/// Whatever is done to the server's bytes: no panic, no verdict that is wrong, and no export that hangs.
+#[test]
+fn garbled_bytes_never_pass_for_an_answer() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let setup = setup();
+    let total = {
+        let mut world = setup.grpc();
+        world.export(batch(0, 3)).expect("delivered");
+        world.said
+    };
+    let mut failed = 0;
+    for _ in 0..150 {
+        let mut world = setup.grpc();
+        world.chunk = random.usize(1..=total);
+        world.garble = Some((random.usize(..total - 100), random.u8(1..)));
+        let id = world.submit(batch(0, 3).with_timeout(Duration::from_millis(300)));
+        match world.run_until_settled(id) {
+            // The garbled connection was given up, and another one served.
+            Ok(outcome) => assert_eq!(outcome.delivered(), 3),
+            Err(error) => assert_eq!(error.counts().total(), 3, "{error}"),
+        }
+        assert!(world.garble.is_none(), "it was garbled");
+        failed += u32::from(world.engine.stats().last_error.is_some());
+    }
+    assert!(failed > 140, "TLS notices what was garbled: {failed}");
+}

@@ -38,6 +38,14 @@ use std::sync::{Mutex, PoisonError};
 /// The provider is the one given with [`with_provider`](Self::with_provider), else the one that the application has
 /// installed as the default of its process, else `ring` (feature `tls-ring`), else `aws-lc-rs` (feature `tls-aws-lc`).
 ///
+/// # Failures
+///
+/// What another attempt cannot mend ends the exports that wait for the connection at once, with an error that names the
+/// cause and [is not retryable](Error::is_retryable): a certificate that is expired, not valid yet, revoked, made out for
+/// another name or from an unknown issuer; a collector that misses a client certificate or refuses it; one that speaks no
+/// TLS, none newer than 1.1, or not the protocol of the exports. A handshake that breaks off or takes longer than the
+/// connect timeout is tried again.
+///
 /// # Files
 ///
 /// A file is read when the exporter is built, where a bad one is an error, and again when a connection is opened and the

@@ -327,6 +327,8 @@ pub struct TlsWorld {
     pub take_at_most: Option<usize>,
     pub said: usize,
     pub taken: usize,
+    /// Where the peers' bytes are garbled, once, and with what.
+    pub garble: Option<(usize, u8)>,
     is_deaf: bool,
     peers: Box<dyn FnMut(&Builder, u64) -> Peer>,
     opened: u64,
@@ -346,6 +348,7 @@ impl TlsWorld {
             take_at_most: None,
             said: 0,
             taken: 0,
+            garble: None,
             is_deaf: false,
             peers: Box::new(peers),
             opened: 0,
@@ -419,7 +422,13 @@ impl TlsWorld {
             return moved;
         }
         let count = wire.down.len().min(chunk).min(left);
-        let down: Vec<u8> = wire.down.drain(..count).collect();
+        let mut down: Vec<u8> = wire.down.drain(..count).collect();
+        if let Some((at, mask)) = self.garble {
+            if let Some(byte) = at.checked_sub(self.said).and_then(|at| down.get_mut(at)) {
+                *byte ^= mask;
+                self.garble = None;
+            }
+        }
         self.said += count;
         let is_over = (wire.is_ended && wire.down.is_empty()) || left == count && self.cut_after.is_some();
         if !down.is_empty() {
