@@ -211,9 +211,7 @@ impl Wire {
                     self.draining.push(why);
                 }
                 Event::Closed(why) => self.closed.push(why),
-                Event::TooManyPings => panic!("HTTP/1.1 has no pings"),
-                Event::Warned(what) => panic!("plain text has nothing to warn of: {what}"),
-                Event::Refused(why) => panic!("plain text refuses nothing: {why}"),
+                other => panic!("HTTP/1.1 in plain text says nothing else: {other:?}"),
             }
         }
     }

@@ -272,7 +272,7 @@ impl World {
                 }
                 Event::Draining(_) => assert!(self.session.is_draining()),
                 Event::Closed(_) => self.is_closed = true,
-                Event::TooManyPings => panic!("HTTP/1.1 has no pings"),
+                other => panic!("HTTP/1.1 in plain text says nothing else: {other:?}"),
             }
         }
         if self.is_closed {
