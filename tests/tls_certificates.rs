@@ -27,7 +27,7 @@ fn trusting(authority: &Authority) -> Tls {
 fn grpc_server(
     server: Arc<ServerConfig>,
 ) -> impl FnMut(&otlp_embed::testing::collector::Builder, u64) -> Peer {
-    move |builder, number| Peer::tls(server.clone(), App::Http2(builder.session(number)))
+    move |builder, number| Peer::tls(server.clone(), App::Http2(Box::new(builder.session(number))))
 }
 
 fn world(tls: Tls, server: &ServerTls) -> TlsWorld {

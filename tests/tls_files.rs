@@ -61,7 +61,10 @@ fn refused(tls: Tls) -> Error {
 fn world(tls: Tls, server: &Rc<RefCell<ServerTls>>) -> TlsWorld {
     let server = server.clone();
     TlsWorld::new(config(tls), move |builder, number| {
-        Peer::tls(server.borrow().config(), App::Http2(builder.session(number)))
+        Peer::tls(
+            server.borrow().config(),
+            App::Http2(Box::new(builder.session(number))),
+        )
     })
 }
 

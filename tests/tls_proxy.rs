@@ -124,7 +124,7 @@ fn exports_go_through_the_tunnel_in_plain_text_and_under_tls() {
     let builder = otlp_embed::testing::Collector::builder();
     for (at, is_tls) in [(0, false), (1, true)] {
         for chunk in [1, 5, usize::MAX] {
-            let app = App::Http2(builder.session(at));
+            let app = App::Http2(Box::new(builder.session(at)));
             let (config, next) = if is_tls {
                 let tls = Tls::new().with_ca_pem(&authority.pem);
                 (grpc("https").with_tls(tls), Peer::tls(server.clone(), app))
@@ -180,7 +180,7 @@ fn exports_go_through_the_tunnel_in_plain_text_and_under_tls() {
 #[test]
 fn a_count_that_comes_late_does_not_count_for_the_export() {
     let builder = otlp_embed::testing::Collector::builder();
-    let next = Peer::Plain(Box::new(App::Http2(builder.session(1))));
+    let next = Peer::Plain(Box::new(App::Http2(Box::new(builder.session(1)))));
     let mut link = Link::new(settings(grpc("http")), proxy_to(ESTABLISHED, next));
     let request = link.session.poll_transmit().expect("a request").concat();
     // The proxy's answer is read before the socket tells what it took of the question.
@@ -272,7 +272,7 @@ fn a_certificate_is_verified_for_the_collector_and_not_for_the_proxy() {
     let authority = Authority::new("ours");
     let server = ServerTls::new(authority.server("proxy.example", |_| ())).config();
     let builder = otlp_embed::testing::Collector::builder();
-    let next = Peer::tls(server, App::Http2(builder.session(1)));
+    let next = Peer::tls(server, App::Http2(Box::new(builder.session(1))));
     let config = grpc("https").with_tls(Tls::new().with_ca_pem(&authority.pem));
     let mut link = Link::new(settings(config), proxy_to(ESTABLISHED, next));
     link.run(usize::MAX);

@@ -57,7 +57,7 @@ impl Setup {
 }
 
 fn http2(builder: &Builder, number: u64) -> App {
-    App::Http2(builder.session(number))
+    App::Http2(Box::new(builder.session(number)))
 }
 
 fn http1(_: &Builder, _: u64) -> App {

@@ -175,7 +175,7 @@ pub enum Peer {
 
 /// What is spoken above TLS.
 pub enum App {
-    Http2(ServerSession),
+    Http2(Box<ServerSession>),
     Http1(Http1),
     /// Takes every byte and answers nothing.
     Sink(Vec<u8>),
@@ -330,9 +330,12 @@ pub struct TlsWorld {
     /// Where the peers' bytes are garbled, once, and with what.
     pub garble: Option<(usize, u8)>,
     is_deaf: bool,
-    peers: Box<dyn FnMut(&Builder, u64) -> Peer>,
+    peers: Box<MakePeer>,
     opened: u64,
 }
+
+/// Makes the peer of the connection of this number.
+type MakePeer = dyn FnMut(&Builder, u64) -> Peer;
 
 impl TlsWorld {
     pub fn new(config: Config, peers: impl FnMut(&Builder, u64) -> Peer + 'static) -> Self {
@@ -390,8 +393,11 @@ impl TlsWorld {
     /// Moves what can be moved without time passing; whether anything was.
     pub fn step(&mut self) -> bool {
         let ids: Vec<ConnId> = self.wires.keys().copied().collect();
-        ids.into_iter()
-            .fold(false, |moved, id| self.step_wire(id) || moved)
+        let mut has_moved = false;
+        for id in ids {
+            has_moved |= self.step_wire(id);
+        }
+        has_moved
     }
 
     fn step_wire(&mut self, id: ConnId) -> bool {

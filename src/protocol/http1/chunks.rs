@@ -147,7 +147,9 @@ mod tests {
     use alloc::vec::Vec;
 
     /// The body and what is left behind it.
-    fn read(input: &[u8], cut: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, &'static str> {
+    type Read = Option<(Vec<u8>, Vec<u8>)>;
+
+    fn read(input: &[u8], cut: usize) -> Result<Read, &'static str> {
         let mut chunks = Chunks::new();
         let mut body = Vec::new();
         let (first, second) = input.split_at(cut.min(input.len()));
