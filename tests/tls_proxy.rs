@@ -282,3 +282,41 @@ fn a_certificate_is_verified_for_the_collector_and_not_for_the_proxy() {
         "{why}"
     );
 }
+
+/// Through the whole exporter: the proxy is what is dialed, and its refusal is what the export is told.
+#[test]
+fn an_exporter_reaches_its_collector_through_the_proxy() {
+    let authority = Authority::new("ours");
+    let server = ServerTls::new(authority.server(NAME, |_| ())).config();
+    let config = grpc("https")
+        .with_tls(Tls::new().with_ca_pem(&authority.pem))
+        .with_proxy("http://me:secret@proxy.example:3128");
+    let mut world = TlsWorld::new(config.clone(), move |builder, number| {
+        let collector = Peer::tls(server.clone(), App::Http2(Box::new(builder.session(number))));
+        proxy_to(ESTABLISHED, collector)
+    });
+    let outcome = world.export(batch(0, 3)).expect("delivered");
+    assert_eq!((outcome.delivered(), outcome.attempts()), (3, 1));
+    assert_eq!(
+        world.resolved,
+        ["proxy.example:3128"],
+        "the collector's name is the proxy's affair"
+    );
+    let asked = String::from_utf8(world.last_wire().asked.clone()).expect("text");
+    // `me:secret` in base64.
+    assert!(
+        asked.contains("\r\nproxy-authorization: Basic bWU6c2VjcmV0\r\n"),
+        "{asked}"
+    );
+
+    let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+    let mut world = TlsWorld::new(config, |_, _| Peer::Proxy(refusal.to_vec(), None));
+    let error = world.export(batch(0, 3)).expect_err("refused");
+    let text = error.to_string();
+    assert!(
+        text.contains("407") && text.contains("credentials for the proxy"),
+        "{text}"
+    );
+    assert!(!text.contains("secret") && !text.contains("bWU6"), "{text}");
+    assert!(!error.is_retryable() && world.opened() == 1, "{text}");
+}

@@ -329,6 +329,8 @@ pub struct TlsWorld {
     pub taken: usize,
     /// Where the peers' bytes are garbled, once, and with what.
     pub garble: Option<(usize, u8)>,
+    /// The names that were looked up.
+    pub resolved: Vec<String>,
     is_deaf: bool,
     peers: Box<MakePeer>,
     opened: u64,
@@ -352,6 +354,7 @@ impl TlsWorld {
             said: 0,
             taken: 0,
             garble: None,
+            resolved: Vec::new(),
             is_deaf: false,
             peers: Box::new(peers),
             opened: 0,
@@ -467,6 +470,7 @@ impl TlsWorld {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Resolve(id, name) => {
+                    self.resolved.push(name.to_string());
                     let address = std::net::SocketAddr::from(([127, 0, 0, 1], name.port));
                     self.engine.handle(self.now, Fact::Resolved(id, &[address]));
                 }
