@@ -36,7 +36,7 @@ use bytes::Bytes;
 /// connection that is refused for a reason that no other attempt can mend says so ([`Event::Refused`]): a certificate that
 /// is not good, a peer without TLS, a proxy that wants other credentials.
 ///
-/// TLS reads the settings' files when a connection is opened, in [`open`](Connection::open); see [`Tls`](crate::Tls).
+/// TLS reads the settings' files when a connection is opened, in [`open`](Connection::open); see `Tls`.
 pub struct Session {
     stage: Stage,
     /// Bytes of a stage that is over which the socket has not been heard of.
