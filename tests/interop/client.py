@@ -7,6 +7,7 @@ import argparse
 import json
 import threading
 import time
+from pathlib import Path
 
 import grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
@@ -91,12 +92,18 @@ class Driver:
         self.manifest = manifest
         self.lock = threading.Lock()
         limits = [("grpc.max_send_message_length", -1)]
-        self.channel = grpc.insecure_channel(options.endpoint.removeprefix("http://"), options=limits)
+        scheme, target = options.endpoint.split("://")
+        if scheme == "https":
+            read = lambda path: Path(path).read_bytes() if path else None  # noqa: E731
+            credentials = grpc.ssl_channel_credentials(read(options.ca), read(options.key), read(options.cert))
+            self.channel = grpc.secure_channel(target, credentials, options=limits)
+        else:
+            self.channel = grpc.insecure_channel(target, options=limits)
         self.service = trace_service_pb2_grpc.TraceServiceStub(self.channel)
 
     def export(self, batch, message):
         verdict = self.attempt(batch, message)
-        lines = [json.dumps({"batch": batch, "span": span}) for span in records.from_traces(message)]
+        lines = [json.dumps({"batch": batch, "item": item}) for item in records.from_traces(message)]
         with self.lock:
             self.manifest.write("\n".join([*lines, json.dumps(verdict)]) + "\n")
 
@@ -135,20 +142,20 @@ class Driver:
 
     def call(self, caller):
         for batch in range(caller, self.options.batches, self.options.callers):
-            self.export(batch, request(batch, self.options.spans, 0))
+            self.export(batch, request(batch, self.options.items, self.options.batch_bytes))
 
 
 def falsify(path, how):
     lines = records.read(path)
-    at = next(i for i, line in enumerate(lines) if "span" in line)
+    at = next(i for i, line in enumerate(lines) if "item" in line)
     if how == "lose":
         lost = json.loads(json.dumps(lines[at]))
-        lost["span"]["span_id"] = "ffffffffffffffff"
+        lost["item"]["span_id"] = "ffffffffffffffff"
         lines.append(lost)
     elif how == "invent":
         del lines[at]
     else:
-        lines[at]["span"]["attributes"][0][1] = {"string": "altered"}
+        lines[at]["item"]["attributes"][0][1] = {"string": "altered"}
     with open(path, "w", encoding="utf-8") as manifest:
         manifest.writelines(json.dumps(line) + "\n" for line in lines)
 
@@ -158,9 +165,14 @@ def main():
     parser.add_argument("--adapter", choices=["python"], required=True)
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--manifest", required=True)
+    parser.add_argument("--protocol", choices=["grpc"], required=True)
+    parser.add_argument("--ca", help="certificate of the authority to trust")
+    parser.add_argument("--cert", help="certificate to show")
+    parser.add_argument("--key", help="its key")
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--batches", type=int, default=20)
-    parser.add_argument("--spans", type=int, default=500)
+    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--batch-bytes", type=int, default=0, help="bytes of text in each batch")
     parser.add_argument("--big-bytes", type=int, default=0)
     parser.add_argument("--other-signals", action="store_true", help="send a metric and a log record too")
     parser.add_argument("--sabotage", choices=["lose", "invent", "alter"])

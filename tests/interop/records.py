@@ -60,6 +60,54 @@ def from_traces(request):
                 }
 
 
+def number_point(point):
+    kind = point.WhichOneof("value")
+    return {"int": str(point.as_int)} if kind == "as_int" else {"double": point.as_double}
+
+
+def histogram_point(point):
+    return {
+        "count": str(point.count),
+        "sum": point.sum,
+        "buckets": [str(count) for count in point.bucket_counts],
+        "bounds": list(point.explicit_bounds),
+        "min": point.min,
+        "max": point.max,
+    }
+
+
+def exponential_point(point):
+    return {
+        "count": str(point.count),
+        "sum": point.sum,
+        "scale": point.scale,
+        "zero": str(point.zero_count),
+        "positive": [point.positive.offset, [str(count) for count in point.positive.bucket_counts]],
+        "negative": [point.negative.offset, [str(count) for count in point.negative.bucket_counts]],
+    }
+
+
+def summary_point(point):
+    quantiles = [[each.quantile, each.value] for each in point.quantile_values]
+    return {"count": str(point.count), "sum": point.sum, "quantiles": quantiles}
+
+
+POINTS = {
+    "gauge": number_point,
+    "sum": number_point,
+    "histogram": histogram_point,
+    "exponential_histogram": exponential_point,
+    "summary": summary_point,
+}
+
+
+def key(item):
+    """What tells an item from every other of a run."""
+    if item["signal"] == "metrics":
+        return ("metrics", item["name"], item["time"])
+    return (item["signal"], item["trace_id"], item["span_id"])
+
+
 def from_metrics(request):
     for group in request.resource_metrics:
         resource = attributes(group.resource.attributes)
@@ -67,15 +115,22 @@ def from_metrics(request):
             scope = [scoped.scope.name, scoped.scope.version]
             for metric in scoped.metrics:
                 kind = metric.WhichOneof("data")
-                yield {
-                    "signal": "metrics",
-                    "resource": resource,
-                    "scope": scope,
-                    "name": metric.name,
-                    "unit": metric.unit,
-                    "data": kind,
-                    "points": len(getattr(metric, kind).data_points) if kind else 0,
-                }
+                data = getattr(metric, kind)
+                for point in data.data_points:
+                    yield {
+                        "signal": "metrics",
+                        "resource": resource,
+                        "scope": scope,
+                        "name": metric.name,
+                        "unit": metric.unit,
+                        "data": kind,
+                        "temporality": int(getattr(data, "aggregation_temporality", 0)),
+                        "monotonic": bool(getattr(data, "is_monotonic", False)),
+                        "start": str(point.start_time_unix_nano),
+                        "time": str(point.time_unix_nano),
+                        "attributes": attributes(point.attributes),
+                        "point": POINTS[kind](point),
+                    }
 
 
 def from_logs(request):
@@ -90,6 +145,8 @@ def from_logs(request):
                     "scope": scope,
                     "time": str(log.time_unix_nano),
                     "severity": int(log.severity_number),
+                    "severity_text": log.severity_text,
+                    "event": log.event_name,
                     "body": value(log.body),
                     "attributes": attributes(log.attributes),
                     "trace_id": log.trace_id.hex(),

@@ -1,7 +1,7 @@
 """Compares what a driver says it sent (its manifest) with what a server recorded.
 
-A manifest has two kinds of lines. `{"batch": N, "span": {...}}` is a span in the form of records.py, with at least
-`trace_id` and `span_id`; `{"batch": N, "outcome": "ok", "delivered": N, "rejected": N, "attempts": N}` or
+A manifest has two kinds of lines. `{"batch": N, "item": {...}}` is a span, a data point or a log record in the form of
+records.py; `{"batch": N, "outcome": "ok", "delivered": N, "rejected": N, "attempts": N}` or
 `{"batch": N, "outcome": "error", "error": "...", "grpc_status": N}` is the verdict of a batch.
 """
 
@@ -17,21 +17,21 @@ PROBLEMS_MAX = 20
 
 class Manifest:
     def __init__(self, path):
-        self.spans = {}
+        self.items = {}
         self.verdicts = {}
         self.problems = []
         for line in records.read(path):
             batch = line["batch"]
-            if "span" in line:
-                key = (line["span"]["trace_id"], line["span"]["span_id"])
-                if key in self.spans:
-                    self.problems.append(f"the manifest lists span {key} twice")
-                self.spans[key] = (batch, line["span"])
+            if "item" in line:
+                key = records.key(line["item"])
+                if key in self.items:
+                    self.problems.append(f"the manifest lists {key} twice")
+                self.items[key] = (batch, line["item"])
             elif batch in self.verdicts:
                 self.problems.append(f"the manifest has two verdicts on batch {batch}")
             else:
                 self.verdicts[batch] = line
-        for batch in {batch for batch, _ in self.spans.values()} - self.verdicts.keys():
+        for batch in {batch for batch, _ in self.items.values()} - self.verdicts.keys():
             self.problems.append(f"batch {batch} has no verdict")
 
     def is_accepted(self, batch):
@@ -53,27 +53,24 @@ def difference(sent, got):
 
 
 def compare(manifest, record):
-    """Problems in words: spans lost, duplicated, altered, never sent, or recorded though their batch failed."""
+    """Problems in words: items lost, duplicated, altered, never sent, or recorded though their batch failed."""
     problems = list(manifest.problems)
     received = Counter()
     for line in record:
-        if line["signal"] != "traces":
-            problems.append(f"a record of {line['signal']} that nobody sent")
-            continue
-        key = (line["trace_id"], line["span_id"])
+        key = records.key(line)
         received[key] += 1
-        if key not in manifest.spans:
-            problems.append(f"span {key} was received and never sent")
+        if key not in manifest.items:
+            problems.append(f"{key} was received and never sent")
             continue
-        batch, sent = manifest.spans[key]
+        batch, sent = manifest.items[key]
         if not manifest.is_accepted(batch):
-            problems.append(f"span {key} was received, though batch {batch} failed")
+            problems.append(f"{key} was received, though batch {batch} failed")
         differs = difference(sent, line)
         if differs:
-            problems.append(f"span {key} was altered: {differs}")
-    for key, (batch, _) in manifest.spans.items():
+            problems.append(f"{key} was altered: {differs}")
+    for key, (batch, _) in manifest.items.items():
         if manifest.is_accepted(batch) and received[key] != 1:
-            problems.append(f"span {key} of batch {batch} was received {received[key]} times")
+            problems.append(f"{key} of batch {batch} was received {received[key]} times")
     return problems
 
 
@@ -86,7 +83,7 @@ def main():
     problems = compare(manifest, records.read(options.record))
     for problem in problems[:PROBLEMS_MAX]:
         print(problem)
-    print(f"{len(manifest.spans)} spans in {len(manifest.verdicts)} batches compared, {len(problems)} problem(s)")
+    print(f"{len(manifest.items)} items in {len(manifest.verdicts)} batches compared, {len(problems)} problem(s)")
     sys.exit(1 if problems else 0)
 
 

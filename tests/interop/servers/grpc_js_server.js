@@ -16,6 +16,9 @@ function options(argv) {
     "message-bytes-max": 4 << 20,
     "partial-success": 0,
     "fail-first": 0,
+    cert: "",
+    key: "",
+    "client-ca": "",
   };
   for (let i = 0; i < argv.length; i += 2) {
     const name = argv[i].replace(/^--/, "");
@@ -86,22 +89,58 @@ function* fromTraces(request) {
   }
 }
 
+const numberPoint = (point) =>
+  point.value === "as_int" ? { int: point.as_int } : { double: point.as_double };
+const bucketsOf = (buckets) => (buckets ? [buckets.offset, buckets.bucket_counts] : [0, []]);
+const points = {
+  gauge: numberPoint,
+  sum: numberPoint,
+  histogram: (point) => ({
+    count: point.count,
+    sum: point.sum || 0,
+    buckets: point.bucket_counts,
+    bounds: point.explicit_bounds,
+    min: point.min || 0,
+    max: point.max || 0,
+  }),
+  exponential_histogram: (point) => ({
+    count: point.count,
+    sum: point.sum || 0,
+    scale: point.scale,
+    zero: point.zero_count,
+    positive: bucketsOf(point.positive),
+    negative: bucketsOf(point.negative),
+  }),
+  summary: (point) => ({
+    count: point.count,
+    sum: point.sum,
+    quantiles: point.quantile_values.map((each) => [each.quantile, each.value]),
+  }),
+};
+
 function* fromMetrics(request) {
   for (const group of request.resource_metrics) {
     const resource = resourceOf(group);
     for (const scoped of group.scope_metrics) {
       const scope = scopeOf(scoped);
       for (const metric of scoped.metrics) {
-        const data = metric.data || null;
-        yield {
-          signal: "metrics",
-          resource,
-          scope,
-          name: metric.name,
-          unit: metric.unit,
-          data,
-          points: data ? metric[data].data_points.length : 0,
-        };
+        const data = metric[metric.data];
+        for (const point of data.data_points) {
+          yield {
+            signal: "metrics",
+            resource,
+            scope,
+            name: metric.name,
+            unit: metric.unit,
+            data: metric.data,
+            temporality: data.aggregation_temporality || 0,
+            monotonic: data.is_monotonic || false,
+            start: point.start_time_unix_nano,
+            time: point.time_unix_nano,
+            attributes: attributes(point.attributes),
+            point: points[metric.data](point),
+          };
+        }
       }
     }
   }
@@ -119,6 +158,8 @@ function* fromLogs(request) {
           scope,
           time: log.time_unix_nano,
           severity: log.severity_number,
+          severity_text: log.severity_text,
+          event: log.event_name,
           body: value(log.body),
           attributes: attributes(log.attributes),
           trace_id: hex(log.trace_id),
@@ -169,7 +210,15 @@ function main() {
   server.addService(definition("trace.v1.TraceService"), service(fromTraces, "rejected_spans"));
   server.addService(definition("metrics.v1.MetricsService"), service(fromMetrics, "rejected_data_points"));
   server.addService(definition("logs.v1.LogsService"), service(fromLogs, "rejected_log_records"));
-  server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
+  const read = (path) => (path ? fs.readFileSync(path) : null);
+  const credentials = asked.cert
+    ? grpc.ServerCredentials.createSsl(
+        read(asked["client-ca"]),
+        [{ private_key: read(asked.key), cert_chain: read(asked.cert) }],
+        asked["client-ca"] !== "",
+      )
+    : grpc.ServerCredentials.createInsecure();
+  server.bindAsync("127.0.0.1:0", credentials, (error, port) => {
     if (error) throw error;
     process.stdout.write(`${JSON.stringify({ port })}\n`);
   });

@@ -91,6 +91,9 @@ def main():
     parser.add_argument("--message-bytes-max", type=int, default=4 << 20, help="largest request (default 4 MiB)")
     parser.add_argument("--partial-success", type=int, default=0, help="items to call rejected in every answer")
     parser.add_argument("--fail-first", type=int, default=0, help="requests to answer UNAVAILABLE first")
+    parser.add_argument("--cert", help="certificate of the server; with it, TLS is spoken")
+    parser.add_argument("--key", help="key of the certificate")
+    parser.add_argument("--client-ca", help="authority of the certificates that clients have to show")
     options = parser.parse_args()
 
     server = grpc.server(
@@ -101,7 +104,16 @@ def main():
     traces_grpc.add_TraceServiceServicer_to_server(Traces(record), server)
     metrics_grpc.add_MetricsServiceServicer_to_server(Metrics(record), server)
     logs_grpc.add_LogsServiceServicer_to_server(Logs(record), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if options.cert:
+        read = lambda path: Path(path).read_bytes() if path else None  # noqa: E731
+        credentials = grpc.ssl_server_credentials(
+            [(read(options.key), read(options.cert))],
+            root_certificates=read(options.client_ca),
+            require_client_auth=options.client_ca is not None,
+        )
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(json.dumps({"port": port}), flush=True)
     sys.stdin.buffer.read()

@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::options::{Adapter, Options};
 use crate::plan::{self, Batch};
 use otlp_embed::rt::{self, Runtime};
-use otlp_embed::{Config, Exporter, OtlpExportFuture, Stats};
+use otlp_embed::{Config, Exporter, OtlpExportFuture, Stats, Tls};
 use std::future::Future;
 use std::io;
 
@@ -97,9 +97,18 @@ fn custom(options: &Options, manifest: &Manifest) -> Sent {
 }
 
 fn config(options: &Options) -> Config {
-    Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
-        .with_endpoint(&options.endpoint)
+    let mut config = Config::new()
+        .with_protocol(options.protocol)
+        .with_compression(options.compression)
+        .with_endpoint(&options.endpoint);
+    if let Some(ca) = &options.ca {
+        let mut tls = Tls::new().with_ca_file(ca);
+        if let Some((certificate, key)) = &options.client {
+            tls = tls.with_client_certificate_files(certificate, key);
+        }
+        config = config.with_tls(tls);
+    }
+    config
 }
 
 /// The futures of all callers.

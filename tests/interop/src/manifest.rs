@@ -22,7 +22,7 @@ impl Manifest {
         Ok(Self(Arc::new(Mutex::new(BufWriter::new(File::create(path)?)))))
     }
 
-    /// Writes the spans of a batch and its verdict.
+    /// Writes the items of a batch and its verdict.
     ///
     /// # Errors
     ///
@@ -46,11 +46,8 @@ impl Manifest {
             }),
         };
         let mut lines = Vec::new();
-        for span in &batch.spans {
-            serde_json::to_writer(
-                &mut lines,
-                &json!({ "batch": batch.number, "span": span.to_json() }),
-            )?;
+        for item in batch.to_json() {
+            serde_json::to_writer(&mut lines, &json!({ "batch": batch.number, "item": item }))?;
             lines.push(b'\n');
         }
         serde_json::to_writer(&mut lines, &verdict)?;

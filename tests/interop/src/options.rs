@@ -1,11 +1,37 @@
 //! The command line.
 
+use otlp_embed::{Compression, Protocol, Signal};
 use std::path::PathBuf;
+
+const ADAPTERS: [(&str, Adapter); 5] = [
+    ("tokio", Adapter::Tokio),
+    ("smol", Adapter::Smol),
+    ("futures-io", Adapter::FuturesIo),
+    ("blocking", Adapter::Blocking),
+    ("custom", Adapter::Custom),
+];
+const PROTOCOLS: [(&str, Protocol); 3] = [
+    ("grpc", Protocol::Grpc),
+    ("http/protobuf", Protocol::HttpProtobuf),
+    ("http/json", Protocol::HttpJson),
+];
+const COMPRESSIONS: [(&str, Compression); 3] = [
+    ("none", Compression::None),
+    ("gzip", Compression::Gzip),
+    ("zstd", Compression::Zstd),
+];
+const SIGNALS: [(&str, Signal); 3] = [
+    ("traces", Signal::Traces),
+    ("metrics", Signal::Metrics),
+    ("logs", Signal::Logs),
+];
 
 /// What the command line may hold.
 pub const USAGE: &str =
     "usage: interop --adapter tokio|smol|futures-io|blocking|custom --endpoint URL --manifest FILE
-               [--callers N] [--batches N] [--spans N] [--big-bytes N]";
+               [--protocol grpc|http/protobuf|http/json] [--compression none|gzip|zstd]
+               [--ca FILE] [--cert FILE --key FILE] [--signal traces|metrics|logs]
+               [--callers N] [--batches N] [--items N] [--batch-bytes N] [--big-bytes N]";
 
 /// Where sockets and time come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +57,24 @@ pub struct Options {
     pub endpoint: String,
     /// The file that tells what was sent.
     pub manifest: PathBuf,
+    /// How requests are put on the wire.
+    pub protocol: Protocol,
+    /// How requests are compressed.
+    pub compression: Compression,
+    /// The certificate of the authority to trust, over TLS.
+    pub ca: Option<PathBuf>,
+    /// The certificate to show, and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// What is sent.
+    pub signal: Signal,
     /// Callers that share one exporter.
     pub callers: usize,
     /// Batches of all callers together.
     pub batches: usize,
-    /// Spans of a batch.
-    pub spans: usize,
+    /// Items of a batch.
+    pub items: usize,
+    /// Bytes of text in each batch.
+    pub batch_bytes: usize,
     /// Bytes of text in a last batch of its own; none for zero.
     pub big_bytes: usize,
 }
@@ -49,46 +87,58 @@ impl Options {
     /// In words, what is missing or wrong.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut adapter, mut endpoint, mut manifest) = (None, None, None);
-        let (mut callers, mut batches, mut spans, mut big_bytes) = (4, 20, 500, 0);
+        let (mut protocol, mut compression) = (Protocol::Grpc, Compression::None);
+        let (mut ca, mut cert, mut key, mut signal) = (None, None, None, Signal::Traces);
+        let (mut callers, mut batches, mut items, mut batch_bytes, mut big_bytes) = (4, 20, 500, 0, 0);
         while let Some(name) = arguments.next() {
             let value = arguments
                 .next()
                 .ok_or_else(|| format!("{name} lacks its value"))?;
             match &*name {
-                "--adapter" => adapter = Some(adapter_named(&value)?),
+                "--adapter" => adapter = Some(named(&name, &value, &ADAPTERS)?),
                 "--endpoint" => endpoint = Some(value),
                 "--manifest" => manifest = Some(PathBuf::from(value)),
                 "--callers" => callers = number(&name, &value)?,
                 "--batches" => batches = number(&name, &value)?,
-                "--spans" => spans = number(&name, &value)?,
+                "--protocol" => protocol = named(&name, &value, &PROTOCOLS)?,
+                "--compression" => compression = named(&name, &value, &COMPRESSIONS)?,
+                "--ca" => ca = Some(PathBuf::from(value)),
+                "--cert" => cert = Some(PathBuf::from(value)),
+                "--key" => key = Some(PathBuf::from(value)),
+                "--signal" => signal = named(&name, &value, &SIGNALS)?,
+                "--items" => items = number(&name, &value)?,
+                "--batch-bytes" => batch_bytes = number(&name, &value)?,
                 "--big-bytes" => big_bytes = number(&name, &value)?,
                 _ => return Err(format!("unknown option {name}")),
             }
         }
-        if callers == 0 || spans == 0 {
-            return Err("--callers and --spans must be more than 0".into());
+        if callers == 0 || items == 0 {
+            return Err("--callers and --items must be more than 0".into());
         }
         Ok(Self {
             adapter: adapter.ok_or("--adapter is missing")?,
             endpoint: endpoint.ok_or("--endpoint is missing")?,
             manifest: manifest.ok_or("--manifest is missing")?,
+            protocol,
+            compression,
+            ca,
+            client: cert.zip(key),
+            signal,
             callers,
             batches,
-            spans,
+            items,
+            batch_bytes,
             big_bytes,
         })
     }
 }
 
-fn adapter_named(name: &str) -> Result<Adapter, String> {
-    Ok(match name {
-        "tokio" => Adapter::Tokio,
-        "smol" => Adapter::Smol,
-        "futures-io" => Adapter::FuturesIo,
-        "blocking" => Adapter::Blocking,
-        "custom" => Adapter::Custom,
-        _ => return Err(format!("unknown adapter {name}")),
-    })
+/// The value of a name that is one of a few.
+fn named<T: Copy>(option: &str, name: &str, known: &[(&str, T)]) -> Result<T, String> {
+    known
+        .iter()
+        .find_map(|(known, value)| (*known == name).then_some(*value))
+        .ok_or_else(|| format!("{option} does not take {name:?}"))
 }
 
 fn number(name: &str, value: &str) -> Result<usize, String> {
@@ -107,11 +157,11 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let options =
-            parse("--adapter smol --endpoint http://[::1]:1 --manifest m --spans 7").expect("complete");
+        let options = parse("--adapter smol --endpoint http://[::1]:1 --manifest m --items 7 --signal logs")
+            .expect("complete");
         assert_eq!(
-            (options.adapter, options.spans, options.callers),
-            (Adapter::Smol, 7, 4)
+            (options.adapter, options.items, options.callers, options.signal),
+            (Adapter::Smol, 7, 4, Signal::Logs)
         );
     }
 
@@ -120,9 +170,13 @@ mod tests {
         let complete = "--adapter smol --endpoint e --manifest m";
         for (line, telling) in [
             ("--endpoint e --manifest m", "--adapter is missing"),
-            ("--adapter none", "unknown adapter none"),
+            ("--adapter none", "--adapter does not take"),
             ("--adapter", "--adapter lacks its value"),
-            (&*format!("{complete} --spans x"), "--spans takes a number"),
+            (&*format!("{complete} --items x"), "--items takes a number"),
+            (
+                &*format!("{complete} --protocol smtp"),
+                "--protocol does not take",
+            ),
             (&*format!("{complete} --callers 0"), "must be more than 0"),
             (&*format!("{complete} --colour red"), "unknown option --colour"),
         ] {
