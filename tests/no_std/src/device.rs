@@ -67,10 +67,12 @@ impl<B: Board> Exporter<B> {
                     Err(why) => self.engine.handle(now, Fact::ConnectFailed(conn, why)),
                 },
                 Action::Connect(conn, _) => {
-                    self.engine.handle(now, Fact::ConnectFailed(conn, "the board has TCP alone"));
+                    self.engine
+                        .handle(now, Fact::ConnectFailed(conn, "the board has TCP alone"));
                 }
                 Action::Resolve(conn, _) => {
-                    self.engine.handle(now, Fact::ResolveFailed(conn, "the board resolves no names"));
+                    self.engine
+                        .handle(now, Fact::ResolveFailed(conn, "the board resolves no names"));
                 }
                 Action::Transmit(conn, pieces) => {
                     for piece in pieces {

@@ -95,7 +95,9 @@ impl Board for Host {
         }
         // SAFETY: the bytes are as long as told, and outlive the call.
         let count = unsafe { recv(self.socket, bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-        usize::try_from(count).map(Some).map_err(|_| "the connection broke")
+        usize::try_from(count)
+            .map(Some)
+            .map_err(|_| "the connection broke")
     }
 
     fn close(&mut self) {

@@ -36,7 +36,8 @@ unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's contract is the same.
         let memory = unsafe { self.heap.alloc(layout) };
-        self.most_used.fetch_max(self.heap.lock().used(), Ordering::Relaxed);
+        self.most_used
+            .fetch_max(self.heap.lock().used(), Ordering::Relaxed);
         memory
     }
 
