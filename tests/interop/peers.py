@@ -156,6 +156,8 @@ class Rotel(Peer):
                     "--otlp-exporter-endpoint", f"http://127.0.0.1:{sink}",
                     "--otlp-exporter-protocol", "grpc",
                     "--otlp-exporter-compression", "none",
+                    # The sink may take its time where the machine is busy; what is sent to it twice is not ours to judge.
+                    "--otlp-exporter-request-timeout", "60s",
                 ],
                 pipes=False,
             )  # fmt: skip

@@ -134,8 +134,10 @@ class Scenario:
                 raise Failed(f"the driver is not done after {DRIVER_SECONDS} s: {child.tail()}") from None
             if code != 0:
                 raise Failed(f"the driver ended with {code}: {child.tail()}")
-            record = server.finish()
-            return verify.Manifest(manifest), record
+            try:
+                return verify.Manifest(manifest), server.finish()
+            except json.JSONDecodeError as error:
+                raise Failed(f"a record was cut short: {error}") from None
         finally:
             for child in reversed(self.children):
                 child.kill()
