@@ -29,7 +29,7 @@ mod wait;
 #[cfg(unix)]
 pub use blocking::Blocking;
 #[cfg(feature = "futures-io")]
-pub use futures_io::FuturesIo;
+pub use futures_io::{FuturesIo, WithUnix};
 #[cfg(feature = "smol")]
 pub use smol::Smol;
 #[cfg(feature = "tokio")]
