@@ -7,9 +7,10 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use otlp_embed::endpoint::Target;
-use otlp_embed::rt::{Blocking, FuturesIo, Resolve, Runtime, Smol, Socket, Timer, Tokio};
+use otlp_embed::rt::{Blocking, FuturesIo, Resolve, Runtime, Smol, Socket, Timer, Tokio, WithUnix};
 use otlp_embed::time::Instant;
 use std::io::{self, IoSlice};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -61,15 +62,17 @@ pub fn smol_under_futures_executor<F: Future<Output = ()>>(scenario: impl FnOnce
 }
 
 pub fn async_std<F: Future<Output = ()>>(scenario: impl FnOnce(AsyncStd) -> F) {
-    async_std::task::block_on(scenario(FuturesIo::new(
-        |address| Box::pin(async_std::net::TcpStream::connect(address)) as _,
-        |duration| Box::pin(async_std::task::sleep(duration)) as _,
-    )));
+    let tcp: Connect = |address| Box::pin(async_std::net::TcpStream::connect(address));
+    let unix: ConnectUnix = |path| Box::pin(async_std::os::unix::net::UnixStream::connect(path));
+    let sleep: Sleep = |duration| Box::pin(async_std::task::sleep(duration));
+    async_std::task::block_on(scenario(FuturesIo::new(tcp, sleep).with_unix(unix)));
 }
 
-type Connect = fn(SocketAddr) -> Pin<Box<dyn Future<Output = io::Result<async_std::net::TcpStream>>>>;
-type Sleep = fn(std::time::Duration) -> Pin<Box<dyn Future<Output = ()>>>;
-type AsyncStd = FuturesIo<Connect, Sleep>;
+type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+type Connect = fn(SocketAddr) -> Boxed<io::Result<async_std::net::TcpStream>>;
+type ConnectUnix = fn(PathBuf) -> Boxed<io::Result<async_std::os::unix::net::UnixStream>>;
+type Sleep = fn(std::time::Duration) -> Boxed<()>;
+type AsyncStd = FuturesIo<WithUnix<Connect, ConnectUnix>, Sleep>;
 
 /// Every future is ready at its first poll, so one poll has to run the whole scenario.
 pub fn blocking<F: Future<Output = ()>>(scenario: impl FnOnce(Blocking) -> F) {

@@ -3,10 +3,15 @@
 mod adapters;
 #[path = "../support/batches.rs"]
 mod batches;
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../../examples/support/executor.rs"]
 mod executor;
+mod matrix;
 mod scenarios;
+mod signals;
 mod support;
+mod way;
 
 /// A module of tests for each adapter, one test a scenario.
 macro_rules! conformance {
@@ -59,3 +64,41 @@ conformance!(
         is_defined_after_the_verdict,
     ]
 );
+
+/// One test for each way and adapter.
+macro_rules! matrix {
+    ([$($adapter:ident),+ $(,)?] $ways:tt) => {
+        mod matrix_of {
+            $(matrix!(@adapter $adapter $ways);)+
+        }
+    };
+    (@adapter $adapter:ident { $($name:ident = $way:ident),+ $(,)? }) => {
+        mod $adapter {
+            $(
+                #[test]
+                fn $name() {
+                    crate::adapters::$adapter(|runtime| crate::matrix::story(runtime, crate::way::Way::$way));
+                }
+            )+
+        }
+    };
+}
+
+matrix!([
+    tokio_current_thread, tokio_one_worker, tokio_two_workers, smol, smol_under_futures_executor, async_std,
+    blocking, local, hand_written,
+] {
+    grpc = GRPC,
+    grpc_unix = GRPC_UNIX,
+    grpc_tls = GRPC_TLS,
+    grpc_mtls = GRPC_MTLS,
+    http_protobuf = HTTP,
+    http_protobuf_unix = HTTP_UNIX,
+    http_protobuf_tls = HTTP_TLS,
+    http_protobuf_tls_without_alpn = HTTP_TLS_WITHOUT_ALPN,
+    http2_protobuf_tls = HTTP2_TLS,
+    http2_protobuf_mtls = HTTP2_MTLS,
+    http_json = JSON,
+    http_json_mtls = JSON_MTLS,
+    http2_json_tls = JSON_HTTP2_TLS,
+});
