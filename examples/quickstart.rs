@@ -1,26 +1,31 @@
-//! Exports the traces of an online shop and shows what became of them.
+//! Exports the telemetry of an online shop, spans, metrics and logs, and shows what became of it.
 //!
-//! Without arguments it starts a collector in this process, exports several hundred spans to it, and compares what was
-//! sent with what arrived. With `--endpoint URL` the spans go to a collector of yours.
+//! ```sh
+//! cargo run --release --example quickstart -- [--protocol PROTOCOL] [--endpoint URL] [--timeout SECONDS]
+//! ```
+//!
+//! Without `--endpoint` it starts a collector in this process and compares what was sent with what arrived. It ends with
+//! exit code 0 only when every item was delivered.
 
 mod support;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
 use otlp_embed::rt::Smol;
 use otlp_embed::testing::Collector;
-use otlp_embed::{Config, ExportState, OtlpExportFuture, Outcome, Request};
-use std::error::Error;
+use otlp_embed::{Config, Error, ExportState, OtlpExportFuture, Outcome, Protocol, Request, Signal};
+use smol::future::zip;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use support::encode::encode;
-use support::shop;
 use support::table::Table;
 use support::terminal::{exit_code, say};
+use support::{logs, metrics, received, shop, traces};
 
 const ORDERS: usize = 16;
 const SEED: u64 = 1;
+
+type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     exit_code(run(&command().get_matches()))
@@ -28,12 +33,20 @@ fn main() -> ExitCode {
 
 fn command() -> Command {
     Command::new("quickstart")
-        .about("Exports the traces of an online shop and shows what became of them")
+        .about("Exports spans, metrics and logs of an online shop and shows what became of them")
         .arg(
             Arg::new("endpoint")
                 .long("endpoint")
                 .value_name("URL")
-                .help("The OTLP/gRPC collector to export to; one in this process unless set"),
+                .help("The OTLP collector to export to; one in this process unless set"),
+        )
+        .arg(
+            Arg::new("protocol")
+                .long("protocol")
+                .value_name("PROTOCOL")
+                .value_parser(PossibleValuesParser::new(["grpc", "http/protobuf", "http/json"]))
+                .default_value("http/protobuf")
+                .help("How to speak to it: grpc, http/protobuf or http/json"),
         )
         .arg(
             Arg::new("timeout")
@@ -41,97 +54,111 @@ fn command() -> Command {
                 .value_name("SECONDS")
                 .value_parser(value_parser!(u64).range(1..=3600))
                 .default_value("10")
-                .help("The time of the export, retries included"),
+                .help("The time of each export, retries included"),
         )
 }
 
-fn run(arguments: &ArgMatches) -> Result<(), Box<dyn Error>> {
+fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let spans = shop::orders(ORDERS, a_minute_ago()?, SEED);
-    let (request, sent) = encode(&spans);
+    let mut sent = Table::default();
+    let requests = [
+        traces::encode(&spans),
+        metrics::encode(&spans),
+        logs::encode(&spans),
+    ]
+    .map(|(request, table)| {
+        sent.append(table);
+        request
+    });
+
     let seconds = arguments.get_one("timeout").copied().unwrap_or(10);
+    let protocol = match arguments.get_one::<String>("protocol").map(String::as_str) {
+        Some("grpc") => Protocol::Grpc,
+        Some("http/json") => Protocol::HttpJson,
+        _ => Protocol::HttpProtobuf,
+    };
     let config = Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_protocol(protocol)
         .with_timeout(Duration::from_secs(seconds));
     match arguments.get_one::<String>("endpoint") {
-        Some(endpoint) => to_users_collector(config, endpoint, request, &sent),
-        None => to_own_collector(config, request),
+        Some(endpoint) => to_users_collector(config, endpoint, requests, &sent),
+        None => to_own_collector(config, requests, &sent),
     }
 }
 
 /// Exports to a collector in this process, and looks into it.
-fn to_own_collector(config: Config, request: Request) -> Result<(), Box<dyn Error>> {
-    // Windows smaller than the request, so that it cannot be sent in one go.
+fn to_own_collector(config: Config, requests: [Request; 3], sent: &Table) -> Result<(), Failure> {
+    // Over HTTP/2, windows smaller than a request, so that it cannot be sent in one go.
     let collector = Collector::builder().initial_window_size(32 << 10).start()?;
-    let items = request.items();
-    let outcome = export(config, &collector.endpoint(), request)?;
-
-    let received = collector.spans();
-    let mut table = Table::default();
-    for span in &received {
-        table.add(
-            span.service_name(),
-            &span.scope.name,
-            span.kind,
-            span.is_error(),
-            span.encoded_len,
-        );
+    export(config, &collector.endpoint(), requests)?;
+    let received = received::table(&collector);
+    say(format_args!("\nReceived by the collector:\n\n{received}"));
+    if received != *sent {
+        return Err(format!("what arrived is not what was sent:\n\n{sent}").into());
     }
-    say(format_args!("\nReceived by the collector:\n\n{table}"));
-    say(format_args!("Outcome: {outcome}"));
-    say(format_args!("Spans sent: {items}, received: {}", received.len()));
-    if received.len() as u64 != items || outcome.delivered() != items {
-        return Err("what was sent and what was received are not the same".into());
-    }
+    say("What arrived is what was sent.");
     Ok(())
 }
 
-/// Exports to a collector that only its answer is known of.
+/// Exports to a collector that only its answers are known of.
 fn to_users_collector(
     config: Config,
     endpoint: &str,
-    request: Request,
+    requests: [Request; 3],
     sent: &Table,
-) -> Result<(), Box<dyn Error>> {
-    let items = request.items();
-    let outcome = export(config, endpoint, request)?;
+) -> Result<(), Failure> {
+    export(config, endpoint, requests)?;
     say(format_args!("\nSent to the collector:\n\n{sent}"));
-    say(format_args!("Outcome: {outcome}"));
-    say(format_args!(
-        "Spans sent: {items}, accepted: {}",
-        outcome.delivered()
-    ));
-    if outcome.delivered() != items {
-        return Err("the collector did not accept every span".into());
+    say("The collector accepted every item.");
+    Ok(())
+}
+
+/// Exports the requests of the three signals at the same time; fails unless every item was delivered.
+fn export(config: Config, endpoint: &str, requests: [Request; 3]) -> Result<(), Failure> {
+    let exporter = config.with_endpoint(endpoint).build(Smol::new())?;
+    say(format_args!("Exporting to {endpoint}"));
+    let items: u64 = requests.iter().map(Request::items).sum();
+    let exports = requests.map(|request| {
+        let signal = request.signal();
+        let (items, bytes) = (request.items(), request.encoded_len());
+        say(format_args!("  {signal:?}: {items} items in {bytes} bytes"));
+        // It is accepted and its time runs.
+        (signal, exporter.export(request))
+    });
+    let [a, b, c] = exports.map(|(signal, export)| watch(signal, export));
+    let verdicts = smol::block_on(zip(a, zip(b, c)));
+    for (signal, verdict) in [verdicts.0, verdicts.1.0, verdicts.1.1] {
+        match verdict {
+            Ok(outcome) => say(format_args!("{signal:?}: {outcome}")),
+            Err(error) => say(format_args!("{signal:?}: {error}")),
+        }
+    }
+    let report = smol::block_on(exporter.shutdown(Duration::from_secs(5)));
+    say(format_args!("Account: {report}"));
+    let delivered = report.stats.delivered;
+    if delivered != items {
+        return Err(format!("{delivered} of {items} items were delivered").into());
     }
     Ok(())
 }
 
-/// Exports a request and prints the states on the way.
-fn export(config: Config, endpoint: &str, request: Request) -> Result<Outcome, otlp_embed::Error> {
-    let exporter = config.with_endpoint(endpoint).build(Smol::new())?;
-    let (spans, bytes) = (request.items(), request.encoded_len());
-    say(format_args!(
-        "Exporting {spans} spans in {bytes} bytes to {endpoint}"
-    ));
-    smol::block_on(watch(exporter.export(request)))
-}
-
 /// Awaits an export; after every poll it looks where the export is.
-async fn watch(export: OtlpExportFuture<Smol>) -> Result<Outcome, otlp_embed::Error> {
+async fn watch(signal: Signal, export: OtlpExportFuture<Smol>) -> (Signal, Result<Outcome, Error>) {
     let mut export = pin!(export);
     let mut shown = None;
     let mut show = |state: ExportState| {
         if shown.replace(state) != Some(state) {
-            say(format_args!("  {state:?}"));
+            say(format_args!("  {signal:?}: {state:?}"));
         }
     };
     show(export.state());
-    poll_fn(|cx| {
+    let verdict = poll_fn(|cx| {
         let verdict = export.as_mut().poll(cx);
         show(export.state());
         verdict
     })
-    .await
+    .await;
+    (signal, verdict)
 }
 
 /// Nanoseconds from the Unix epoch to the first order, so that the last one has just come to its end.
@@ -139,7 +166,7 @@ async fn watch(export: OtlpExportFuture<Smol>) -> Result<Outcome, otlp_embed::Er
     clippy::disallowed_methods,
     reason = "an application asks for the time itself"
 )]
-fn a_minute_ago() -> Result<u64, Box<dyn Error>> {
+fn a_minute_ago() -> Result<u64, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let start = now.saturating_sub(Duration::from_secs(60));
     Ok(u64::try_from(start.as_nanos())?)

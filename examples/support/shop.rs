@@ -4,6 +4,7 @@
 //! then something fails on its way.
 
 use fastrand::Rng;
+use otlp_embed::Resource;
 use std::ops::Range;
 
 /// A service and what is known about it.
@@ -39,11 +40,24 @@ const fn service(
     }
 }
 
-const GATEWAY: usize = 0;
+/// Each service as a resource, in the order of [`SERVICES`].
+pub fn resources() -> [Resource; 7] {
+    SERVICES.map(|service| {
+        Resource::builder()
+            .attr("service.name", service.name)
+            .attr("service.version", service.version)
+            .attr("service.namespace", "shop")
+            .attr("service.instance.id", service.instance)
+            .attr("telemetry.sdk.language", service.language)
+            .build()
+    })
+}
+
+pub const GATEWAY: usize = 0;
 const CART: usize = 1;
-const CATALOG: usize = 2;
+pub const CATALOG: usize = 2;
 const ADVISOR: usize = 3;
-const CHECKOUT: usize = 4;
+pub const CHECKOUT: usize = 4;
 const PAYMENT: usize = 5;
 const SHIPPING: usize = 6;
 
@@ -68,7 +82,20 @@ pub struct Span {
     pub error: Option<String>,
 }
 
-#[derive(Clone, Copy)]
+impl Span {
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&Value> {
+        let mut values = self.attributes.iter().filter(|(known, _)| *known == name);
+        values.next().map(|(_, value)| value)
+    }
+
+    /// How long it took, in seconds.
+    pub fn seconds(&self) -> f64 {
+        (self.times.end - self.times.start) as f64 / 1e9
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Internal,
     Server,
@@ -145,14 +172,14 @@ pub fn orders(count: usize, start: u64, seed: u64) -> Vec<Span> {
     shop.spans
 }
 
-const HTTP: (&str, &str) = ("http.instrumentation", "0.60.0");
-const RPC: (&str, &str) = ("rpc.instrumentation", "0.60.0");
-const DB: (&str, &str) = ("db.instrumentation", "1.4.0");
+pub const HTTP: (&str, &str) = ("http.instrumentation", "0.60.0");
+pub const RPC: (&str, &str) = ("rpc.instrumentation", "0.60.0");
+pub const DB: (&str, &str) = ("db.instrumentation", "1.4.0");
 const QUEUE: (&str, &str) = ("messaging.instrumentation", "0.9.1");
-const GEN_AI: (&str, &str) = ("gen_ai.instrumentation", "0.3.0");
-const BUSINESS: (&str, &str) = ("shop", "2026.10");
+pub const GEN_AI: (&str, &str) = ("gen_ai.instrumentation", "0.3.0");
+pub const BUSINESS: (&str, &str) = ("shop", "2026.10");
 
-const PRODUCTS: [&str; 6] = ["kettle", "lamp", "desk", "rug", "clock", "chair"];
+pub const PRODUCTS: [&str; 6] = ["kettle", "lamp", "desk", "rug", "clock", "chair"];
 const MODEL: &str = "large-2026-08";
 const REVIEWS: &str = "Reviews of it: 'Sturdier than it looks, and it came two days early.' 'The colour is warmer than in \
     the pictures; my daughter likes it, I have got used to it.' 'One screw was missing, the shop sent it the next day.' 'The \

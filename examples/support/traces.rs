@@ -1,37 +1,23 @@
 //! From the shop's spans to a request.
 
-use super::shop::{Kind, SERVICES, Span, Value};
-use super::table::Table;
+use super::shop::{Kind, SERVICES, Span, Value, resources};
+use super::table::{Row, Table};
 use otlp_embed::encode::{IntoValue, ValueWriter, Written};
 use otlp_embed::pb::trace::span::SpanKind;
 use otlp_embed::pb::trace::status::StatusCode;
-use otlp_embed::{Request, Resource, TraceBatch};
+use otlp_embed::{Request, TraceBatch};
 
 /// The request, and a table of what is in it.
 pub fn encode(spans: &[Span]) -> (Request, Table) {
-    let resources: Vec<_> = SERVICES
-        .iter()
-        .map(|service| {
-            Resource::builder()
-                .attr("service.name", service.name)
-                .attr("service.version", service.version)
-                .attr("service.namespace", "shop")
-                .attr("service.instance.id", service.instance)
-                .attr("telemetry.sdk.language", service.language)
-                .build()
-        })
-        .collect();
+    let resources = resources();
     let mut batch = TraceBatch::new(&resources[0]);
     let mut table = Table::default();
     for span in spans {
         let (scope, version) = span.scope;
         batch.resource(&resources[span.service]).scope(scope, version);
-        let before = batch.encoded_len();
         write(&mut batch, span);
-        let bytes = batch.encoded_len() - before;
-        let service = SERVICES[span.service].name;
-        let kind = kind(span.kind) as i32;
-        table.add(service, scope, kind, span.error.is_some(), bytes);
+        let row = Row::span(SERVICES[span.service].name, scope, kind(span.kind) as i32);
+        table.add(row, 1, span.error.is_some());
     }
     (batch.finish(), table)
 }
