@@ -12,6 +12,7 @@ mod support;
 use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser, value_parser};
 use otlp_embed::rt::Smol;
 use otlp_embed::testing::Collector;
+use otlp_embed::testing::collector::ReceivedRequest;
 use otlp_embed::{Config, Error, ExportState, OtlpExportFuture, Outcome, Protocol, Request, Signal};
 use smol::future::zip;
 use std::future::{Future, poll_fn};
@@ -90,13 +91,23 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
 fn to_own_collector(config: Config, requests: [Request; 3], sent: &Table) -> Result<(), Failure> {
     // Over HTTP/2, windows smaller than a request, so that it cannot be sent in one go.
     let collector = Collector::builder().initial_window_size(32 << 10).start()?;
+    let copies = requests.clone();
     export(config, &collector.endpoint(), requests)?;
     let received = received::table(&collector);
     say(format_args!("\nReceived by the collector:\n\n{received}"));
     if received != *sent {
         return Err(format!("what arrived is not what was sent:\n\n{sent}").into());
     }
-    say("What arrived is what was sent.");
+    for request in copies {
+        let same = |received: &ReceivedRequest| {
+            request.signal() == received.signal
+                && request.segments().flatten().eq(received.message.iter().copied())
+        };
+        if !collector.requests().iter().any(same) {
+            return Err(format!("{:?} arrived with other bytes", request.signal()).into());
+        }
+    }
+    say("What arrived is what was sent, to the byte.");
     Ok(())
 }
 
