@@ -13,7 +13,7 @@ mod demo;
 use async_std::net::TcpStream;
 use async_std::task;
 use demo::{BATCHES, Destination, batch, exit_code, say, tell};
-use otlp_embed::{Config, rt};
+use otlp_embed::{Config, Protocol, rt};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let exporter = Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_protocol(Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(rt::FuturesIo::new(TcpStream::connect, task::sleep))?;

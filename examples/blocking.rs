@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Of the threads that wait, one waits for the socket and the others for it, each until its own deadline. The exporter
-//! starts a thread only to resolve a name.
+//! starts a thread only to resolve a name. It speaks OTLP/HTTP, the default, over as many connections as
+//! [`Config::with_http1_connections`] allows.
 
 #[path = "support/demo.rs"]
 mod demo;
@@ -26,7 +27,6 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let exporter = Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(rt::Blocking::new()?)?;

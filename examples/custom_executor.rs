@@ -15,7 +15,7 @@ mod executor;
 
 use demo::{BATCHES, Destination, batch, exit_code, say, tell};
 use executor::Handle;
-use otlp_embed::Config;
+use otlp_embed::{Config, Protocol};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::future::poll_fn;
@@ -32,7 +32,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let event_loop = Handle::new()?;
     let exporter = Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_protocol(Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(event_loop.clone())?;

@@ -6,7 +6,8 @@
 //!
 //! The engine is told facts (a socket connected, bytes came, time passed) and answers with actions (connect, write,
 //! close) and verdicts. Sockets, clock and randomness belong to the program, here sockets of std and `poll(2)`; an
-//! `io_uring` or a simulation fits as well.
+//! `io_uring` or a simulation fits as well. It speaks OTLP/HTTP, on HTTP/1.1; gRPC is a matter of
+//! [`Config::with_protocol`], and the loop stays as it is.
 
 #[path = "support/demo.rs"]
 mod demo;
@@ -31,7 +32,6 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let config = Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5));
     // The seed is all the randomness there is: the jitter of the waits before retries.
@@ -42,7 +42,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         exports: BTreeMap::new(),
         clock: Clock::start(),
     };
-    // They share a connection; none waits for another.
+    // A connection of HTTP/1.1 carries one request at a time: the engine opens a few.
     for number in 0..BATCHES {
         let now = event_loop.clock.now();
         let id = event_loop.engine.submit(now, batch(number));

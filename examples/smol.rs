@@ -11,7 +11,7 @@
 mod demo;
 
 use demo::{BATCHES, Destination, batch, exit_code, say, tell};
-use otlp_embed::{Config, Exporter, rt};
+use otlp_embed::{Config, Exporter, Protocol, rt};
 use smol::LocalExecutor;
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 async fn run(executor: &LocalExecutor<'_>) -> Result<(), Box<dyn Error>> {
     let destination = Destination::from_args()?;
     let exporter = Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_protocol(Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(rt::Smol::new())?;

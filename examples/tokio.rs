@@ -1,4 +1,5 @@
-//! Exports on tokio: one task for each batch, all of them on one exporter and one connection.
+//! Exports on tokio: one task for each batch, all of them on one exporter and one connection,
+//! that of gRPC.
 //!
 //! ```sh
 //! cargo run --example tokio [URL]
@@ -11,7 +12,7 @@
 mod demo;
 
 use demo::{BATCHES, Destination, batch, exit_code, say, tell};
-use otlp_embed::{Config, rt};
+use otlp_embed::{Config, Protocol, rt};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,7 +27,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     // Outside a tokio runtime `current` is an error. Nothing is connected before the first export.
     let exporter = Config::new()
-        .with_protocol(otlp_embed::Protocol::Grpc)
+        .with_protocol(Protocol::Grpc)
         .with_endpoint(destination.endpoint())
         .with_timeout(Duration::from_secs(5))
         .build(rt::Tokio::current()?)?;

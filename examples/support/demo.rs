@@ -68,7 +68,7 @@ impl Destination {
                 collector: None,
                 endpoint,
             }),
-            _ => Err("takes one argument at most, the URL of an OTLP/gRPC collector".into()),
+            _ => Err("takes one argument at most, the URL of a collector".into()),
         }
     }
 
