@@ -134,7 +134,7 @@ impl Environment {
     /// The proxies that the process's environment names.
     #[cfg(feature = "std")]
     pub fn proxies_of_process() -> proxy::Variables {
-        proxy::Variables::read(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
+        proxy::Variables::read(|name| std::env::var(name).ok())
     }
 }
 

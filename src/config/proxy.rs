@@ -42,10 +42,14 @@ impl Variables {
         "REQUEST_METHOD",
     ];
 
+    /// Looks the names up; one that is empty counts as unset, and does not hide its other spelling.
     pub fn read(mut lookup: impl FnMut(&'static str) -> Option<String>) -> Self {
-        let found = Self::NAMES.into_iter();
+        let found = Self::NAMES.into_iter().filter_map(|name| {
+            let value = lookup(name)?;
+            (!value.trim().is_empty()).then_some((name, value))
+        });
         Self {
-            found: found.filter_map(|name| Some((name, lookup(name)?))).collect(),
+            found: found.collect(),
         }
     }
 
