@@ -91,10 +91,6 @@ pub struct Proxy {
 /// let keepalive = Keepalive::new(Duration::from_secs(60)).with_timeout(Duration::from_secs(10));
 /// let config = Config::new().with_keepalive(keepalive);
 /// ```
-///
-/// They are sent on HTTP/2, which gRPC always is; HTTP/1.1 has none, and there only the deadline of a call finds a dead
-/// connection. Idle connections are pinged while a driver or an export's future is polled. A peer that says
-/// `too_many_pings` doubles the interval of its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// The silence after which a ping is sent.
