@@ -536,6 +536,37 @@ fn a_malformed_endpoint_is_not_passed_over_beside_headers() {
     }
 }
 
+/// Those of code were meant for the endpoint of the environment as much as those of the environment.
+#[test]
+fn a_malformed_endpoint_is_not_passed_over_beside_credentials_of_code() {
+    let with_header = |config: Config| config.with_header("authorization", "Bearer hunter2");
+    let with_source = |config: Config| config.with_credentials(|| String::from("hunter2"));
+    for vars in [
+        &[("ENDPOINT", "http//collector")][..],
+        &[("TRACES_ENDPOINT", "collector"), ("ENDPOINT", "http://elsewhere")],
+    ] {
+        config(vars).settings().expect("nothing that may be a secret");
+        for config in [
+            with_header(config(vars)),
+            with_source(config(vars)),
+            config(vars).for_signal(Signal::Traces, with_header),
+            config(vars).for_signal(Signal::Traces, with_source),
+        ] {
+            let error = config.settings().err().expect("a secret").to_string();
+            assert!(
+                error.contains("ENDPOINT)") && error.contains("not passed over"),
+                "{error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+    // Those of another signal go to its own endpoint, which is none of the malformed ones.
+    config(&[("TRACES_ENDPOINT", "collector")])
+        .for_signal(Signal::Logs, with_header)
+        .settings()
+        .expect("logs go where they are meant to go");
+}
+
 #[test]
 fn code_wins_over_variables() {
     let config = config(&[
@@ -791,6 +822,27 @@ fn proxies_are_taken_from_variables_only_when_asked() {
             "{shown}"
         );
     }
+}
+
+/// Of two spellings the empty one is none (spec 33), wherever the variables come from.
+#[test]
+fn an_empty_proxy_variable_does_not_hide_its_other_spelling() {
+    let vars = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4318"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs.internal/v1/logs"),
+        ("http_proxy", ""),
+        ("HTTP_PROXY", "http://proxy:3128"),
+        ("no_proxy", " "),
+        ("NO_PROXY", "internal"),
+    ];
+    let config = Config::from_vars(vars)
+        .expect("not too much")
+        .with_proxy_from_env();
+    let report = config.report();
+    assert_eq!(report.refused().count(), 0, "{report}");
+    let origin = |signal| report.entry(Some(signal), "proxy").expect("an entry").origin();
+    assert_eq!(origin(Signal::Traces), "HTTP_PROXY");
+    assert_eq!(origin(Signal::Logs), "NO_PROXY");
 }
 
 /// The same from the process itself; no other test of this file reads its environment.

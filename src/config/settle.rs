@@ -291,11 +291,11 @@ impl<'a> Settler<'a> {
             return Ok(Some(endpoint));
         }
         let levels = self.levels(signal);
-        let has_headers =
-            |(origin, options): &(Origin, &Options)| origin.is_variable() && !options.headers.is_empty();
-        if levels.iter().any(has_headers) {
+        let has_secrets =
+            |(_, options): &(Origin, &Options)| !options.headers.is_empty() || options.credentials.is_some();
+        if levels.iter().any(has_secrets) {
             return Err(Error::config(format!(
-                "endpoint {quoted} ({name}): {why}; it is not passed over, since the environment's headers may be \
+                "endpoint {quoted} ({name}): {why}; it is not passed over, since the headers that are set may be \
                  credentials, and would go to another endpoint"
             )));
         }
