@@ -1,4 +1,4 @@
-//! One suite of behaviours, written once, over every adapter.
+//! One suite of behaviours, written once, over every adapter and the ways that requests can take.
 
 mod adapters;
 #[path = "../support/batches.rs"]
@@ -13,31 +13,58 @@ mod signals;
 mod support;
 mod way;
 
-/// A module of tests for each adapter, one test a scenario.
+/// A module for each adapter, in it one for each way, with one test a scenario.
 macro_rules! conformance {
-    ($($adapter:ident),+ => $scenarios:tt) => {
-        $(conformance!(@adapter $adapter $scenarios);)+
+    ([$($adapter:ident),+ $(,)?] $groups:tt) => {
+        $(mod $adapter {
+            conformance!(@groups $adapter $groups);
+        })+
     };
-    (@adapter $adapter:ident [$($scenario:ident),+ $(,)?]) => {
-        mod $adapter {
-            $(
-                #[test]
-                fn $scenario() {
-                    crate::adapters::$adapter(|runtime| crate::scenarios::$scenario(runtime));
-                }
-            )+
+    (@groups $adapter:ident { $($group:ident: $way:ident => $scenarios:tt)+ }) => {
+        $(mod $group {
+            conformance!(@tests $adapter $way $scenarios);
+        })+
+        mod matrix {
+            conformance!(@matrix $adapter);
         }
+    };
+    (@tests $adapter:ident $way:ident [$($scenario:ident),+ $(,)?]) => {
+        $(
+            #[test]
+            fn $scenario() {
+                crate::adapters::$adapter(|runtime| crate::scenarios::$scenario(runtime, crate::way::Way::$way));
+            }
+        )+
+    };
+    (@matrix $adapter:ident) => {
+        conformance!(@stories $adapter {
+            grpc: GRPC, grpc_unix: GRPC_UNIX, grpc_tls: GRPC_TLS, grpc_mtls: GRPC_MTLS,
+            http_protobuf: HTTP, http_protobuf_unix: HTTP_UNIX, http_protobuf_tls: HTTP_TLS,
+            http_protobuf_tls_without_alpn: HTTP_TLS_WITHOUT_ALPN,
+            http2_protobuf_tls: HTTP2_TLS, http2_protobuf_mtls: HTTP2_MTLS,
+            http_json: JSON, http_json_mtls: JSON_MTLS, http2_json_tls: JSON_HTTP2_TLS,
+        });
+    };
+    (@stories $adapter:ident { $($name:ident: $way:ident),+ $(,)? }) => {
+        $(
+            #[test]
+            fn $name() {
+                crate::adapters::$adapter(|runtime| crate::matrix::story(runtime, crate::way::Way::$way));
+            }
+        )+
     };
 }
 
-conformance!(
+conformance!([
     tokio_current_thread, tokio_one_worker, tokio_two_workers, smol, smol_under_futures_executor, async_std,
-    blocking, local, hand_written => [
+    blocking, local, hand_written,
+] {
+    grpc: GRPC => [
         delivers_every_span_once,
         carries_headers_and_metadata,
-        shares_one_connection,
+        shares_connections,
         retries_what_is_unavailable,
-        waits_as_told_by_retry_info,
+        waits_as_told,
         reports_a_partial_success,
         takes_a_warning_as_success,
         reports_a_refusal,
@@ -63,42 +90,61 @@ conformance!(
         shuts_down_and_reports,
         is_defined_after_the_verdict,
     ]
-);
-
-/// One test for each way and adapter.
-macro_rules! matrix {
-    ([$($adapter:ident),+ $(,)?] $ways:tt) => {
-        mod matrix_of {
-            $(matrix!(@adapter $adapter $ways);)+
-        }
-    };
-    (@adapter $adapter:ident { $($name:ident = $way:ident),+ $(,)? }) => {
-        mod $adapter {
-            $(
-                #[test]
-                fn $name() {
-                    crate::adapters::$adapter(|runtime| crate::matrix::story(runtime, crate::way::Way::$way));
-                }
-            )+
-        }
-    };
-}
-
-matrix!([
-    tokio_current_thread, tokio_one_worker, tokio_two_workers, smol, smol_under_futures_executor, async_std,
-    blocking, local, hand_written,
-] {
-    grpc = GRPC,
-    grpc_unix = GRPC_UNIX,
-    grpc_tls = GRPC_TLS,
-    grpc_mtls = GRPC_MTLS,
-    http_protobuf = HTTP,
-    http_protobuf_unix = HTTP_UNIX,
-    http_protobuf_tls = HTTP_TLS,
-    http_protobuf_tls_without_alpn = HTTP_TLS_WITHOUT_ALPN,
-    http2_protobuf_tls = HTTP2_TLS,
-    http2_protobuf_mtls = HTTP2_MTLS,
-    http_json = JSON,
-    http_json_mtls = JSON_MTLS,
-    http2_json_tls = JSON_HTTP2_TLS,
+    // Names and addresses are looked up before anything is spoken: `grpc` has these.
+    http: HTTP => [
+        delivers_every_span_once,
+        carries_headers_and_metadata,
+        shares_connections,
+        retries_what_is_unavailable,
+        waits_as_told,
+        reports_a_partial_success,
+        takes_a_warning_as_success,
+        reports_a_refusal,
+        gives_up_at_the_deadline,
+        survives_late_answers,
+        names_a_refused_connection,
+        tries_the_next_address,
+        passes_a_black_hole,
+        moves_on_at_goaway,
+        resends_after_a_lost_connection,
+        replaces_a_dead_connection,
+        queues_behind_a_stream_limit,
+        sends_five_megabytes,
+        ends_before_a_stalled_peer,
+        cancels_what_is_dropped,
+        refuses_garbage,
+        keeps_the_memory_limit,
+        shuts_down_and_reports,
+        is_defined_after_the_verdict,
+    ]
+    http_tls: HTTP_TLS => [
+        gives_up_at_the_deadline,
+        survives_late_answers,
+        resends_after_a_lost_connection,
+        replaces_a_dead_connection,
+        sends_five_megabytes,
+        ends_before_a_stalled_peer,
+        refuses_garbage,
+        shuts_down_and_reports,
+    ]
+    grpc_tls: GRPC_TLS => [
+        survives_late_answers,
+        tries_the_next_address,
+        moves_on_at_goaway,
+        resends_after_a_lost_connection,
+        replaces_a_dead_connection,
+        queues_behind_a_stream_limit,
+        sends_five_megabytes,
+        ends_before_a_stalled_peer,
+        cancels_what_is_dropped,
+        shuts_down_and_reports,
+    ]
+    http2_tls: HTTP2_TLS => [
+        moves_on_at_goaway,
+        replaces_a_dead_connection,
+        queues_behind_a_stream_limit,
+        sends_five_megabytes,
+        ends_before_a_stalled_peer,
+        shuts_down_and_reports,
+    ]
 });

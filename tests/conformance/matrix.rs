@@ -12,8 +12,6 @@ use otlp_embed::{Code, Compression, Error, Exporter, OtlpExportFuture, Outcome, 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// Connections of HTTP/1.1 to one destination, as configured by default.
-const HTTP1_CONNECTIONS: u64 = 4;
 /// The header that tells exports apart.
 const KEY: &str = "x-export";
 
@@ -142,13 +140,8 @@ impl<R: Runtime> Story<R> {
         }
         self.each_arrived();
         let connections = self.exporter.stats().connections;
-        let connections_max = if self.way.is_multiplexed() {
-            1
-        } else {
-            HTTP1_CONNECTIONS
-        };
         assert!(
-            (1..=connections_max).contains(&connections),
+            (1..=self.way.connections_max()).contains(&connections),
             "{}: {connections} connections: spec 7, 8",
             self.way
         );
@@ -277,7 +270,7 @@ impl<R: Runtime> Story<R> {
         let connections = match self.way.is_multiplexed() {
             true => 1 + lost..=1 + lost,
             // The idle ones beside the first that is lost are left as well.
-            false => 1 + lost..=2 * HTTP1_CONNECTIONS - 1 + lost,
+            false => 1 + lost..=2 * self.way.connections_max() - 1 + lost,
         };
         assert!(
             connections.contains(&stats.connections),

@@ -8,18 +8,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Long enough never to matter, short enough for a test that fails.
-pub const LONG: Duration = Duration::from_secs(20);
-
-pub fn exporter<R: Runtime>(runtime: R, collector: &Collector) -> Exporter<R> {
-    build(
-        runtime,
-        Config::new()
-            .with_protocol(otlp_embed::Protocol::Grpc)
-            .with_endpoint(collector.endpoint()),
-    )
-}
-
 pub fn build<R: Runtime>(runtime: R, config: Config) -> Exporter<R> {
     config.build(runtime).expect("the configuration works")
 }

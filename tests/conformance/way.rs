@@ -76,6 +76,11 @@ impl Way {
         self.version == Http2
     }
 
+    /// Connections that may be open to one destination, by default.
+    pub fn connections_max(self) -> u64 {
+        if self.is_multiplexed() { 1 } else { 4 }
+    }
+
     pub fn is_secured(self) -> bool {
         !matches!(self.link, Tcp | Unix)
     }
