@@ -1,4 +1,5 @@
-//! Exports OpenTelemetry data over OTLP from any Rust program.
+//! Exports OpenTelemetry traces, metrics, logs and profiles over OTLP from any Rust program: gRPC, HTTP with protobuf, HTTP
+//! with JSON.
 //!
 //! The whole exporter, from encoded batch to verdict, is a deterministic state machine that does no I/O, reads no
 //! clock, spawns nothing and takes its randomness as a seed. Futures, runtimes, sockets and threads are thin shells
@@ -13,19 +14,41 @@
 //! batch.span([1; 16], [2; 8], "checkout").attr("items", 3).times(1_000..2_000).end();
 //!
 //! // Once a process; `rt::Tokio`, `rt::Smol` and `rt::FuturesIo` give futures to await instead of `wait`.
-//! let exporter = Config::new().with_endpoint("http://localhost:4317").build(rt::Blocking::new()?)?;
+//! let exporter = Config::new().with_endpoint("http://localhost:4318").build(rt::Blocking::new()?)?;
 //! let outcome = exporter.export(batch.finish()).wait()?;
 //! println!("{} delivered, {} rejected", outcome.delivered(), outcome.rejected());
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! [`MetricBatch`] and [`LogBatch`] do for metrics and logs what [`TraceBatch`] does for spans; [`Request::from_encoded`] takes
+//! what another library encoded, profiles among it.
+//!
 //! # Features
 //!
-//! `grpc` (on by default) speaks OTLP over gRPC, and brings `std`; `tokio`, `smol` and `futures-io` each add an adapter in
-//! [`rt`]; `tls-ring` or `tls-aws-lc` secures connections, with the roots of `tls-webpki-roots`, `tls-native-roots` or files
-//! of yours; `testing` adds a collector to test against. Without any, the crate is `no_std` with `alloc`: messages,
-//! encoding, policies and the state machine.
+//! | feature | adds |
+//! |---|---|
+//! | `grpc` (default) | OTLP over gRPC; brings `std` |
+//! | `http` (default) | OTLP over HTTP/1.1 with protobuf; needs no `std` |
+//! | `json` | OTLP over HTTP with JSON |
+//! | `gzip`, `zstd` | compression of requests and answers |
+//! | `tls` | TLS by `rustls`, with a provider of the application's |
+//! | `tls-ring`, `tls-aws-lc` | `tls` with a provider |
+//! | `tls-webpki-roots`, `tls-native-roots` | `tls` with roots: Mozilla's, or those of the operating system |
+//! | `tokio`, `smol`, `futures-io` | an adapter each in `rt` |
+//! | `testing` | a collector to test against |
+//! | `std` | sockets, names, futures, plain threads, environment variables; brought by all but `http` and `json` |
+//! | `http2` | internal: the HTTP/2 that `grpc` brings, on which OTLP/HTTP is spoken too where TLS negotiates it |
+//!
+//! Without any, the crate is `no_std` with `alloc`: messages, encoding, policies and the state machine. With `http` alone
+//! that is a whole exporter, to be driven through [`export::Engine`].
+//!
+//! # Where to begin
+//!
+//! [`Config`] says where to and how; [`Config::build`] makes an [`Exporter`] on one of the runtimes in [`rt`];
+//! [`Exporter::export`] takes a [`Request`] and gives an [`OtlpExportFuture`], which ends in an [`Outcome`] or an [`Error`],
+//! each with exact counts. A program without any of these runtimes implements [`rt::Runtime`], or drives
+//! [`export::Engine`] by hand.
 //!
 //! # Layers
 //!
@@ -33,11 +56,12 @@
 //!
 //! | layer | owns |
 //! |---|---|
-//! | [`time`], [`endpoint`], [`Config`], [`Error`], [`Outcome`], [`Stats`] | the words every layer speaks |
+//! | [`time`], [`endpoint`], [`Config`], [`Credentials`], [`Error`], [`Outcome`], [`Stats`] | the words every layer speaks |
 //! | [`pb`] | OTLP messages as owned structs |
-//! | [`encode`] | telemetry to protobuf in one forward pass |
+//! | [`encode`] | telemetry to protobuf in one forward pass; counting, splitting and JSON of what is encoded |
+//! | `coding` | compression and decompression |
 //! | [`policy`] | retry and backoff |
-//! | [`protocol`] | one connection, sans-IO |
+//! | [`protocol`] | one connection, sans-IO: proxy, TLS, HTTP/1.1 or HTTP/2, gRPC or OTLP/HTTP |
 //! | [`export`] | one export, many exports, and their shells |
 //! | [`rt`] | sockets, clocks and timers of a runtime |
 #![no_std]

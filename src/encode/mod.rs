@@ -2,13 +2,9 @@
 //!
 //! [`TraceBatch`], [`MetricBatch`] and [`LogBatch`] write telemetry as it is told; [`Request::from_spans`],
 //! [`Request::from_metrics`] and [`Request::from_logs`] write what exists as [`pb`](crate::pb) structs. All make a [`Request`]:
-//! frozen, shared, cheap to clone. Values of 1 KiB and more that are given as something shareable are referenced,
-//! everything else is copied once. This module never builds a message in between, and allocates nothing for an item.
-//! [`TraceBatch`] writes spans as they are told; [`Request::from_spans`] writes those that exist as [`pb`](crate::pb)
-//! structs; [`Request::from_encoded`] takes what another library encoded. All make a [`Request`]: frozen, shared, cheap to
-//! clone. Values of 1 KiB and more that are given as something shareable are referenced, everything else is copied once.
-//! Requests over a cap are split and turned into JSON from their bytes. This module never builds a message in between, and
-//! allocates nothing for a span.
+//! frozen, shared, cheap to clone. [`Request::from_encoded`] makes one of what another library encoded. Values of 1 KiB and
+//! more that are given as something shareable are referenced, everything else is copied once. Requests over a cap are split
+//! and turned into JSON from their bytes. This module never builds a message in between, and allocates nothing for an item.
 
 mod batch;
 mod count;
