@@ -126,7 +126,7 @@ impl<P: Connection> Engine<P> {
         self.surplus += (members.len() as u64).saturating_sub(1);
         self.families.insert(id, family);
         self.settle_refused(&members);
-        self.fire_deadlines();
+        self.catch_up();
         self.admit_all(&members);
         self.pump();
     }

@@ -171,8 +171,7 @@ impl<P: Connection> Engine<P> {
         if is_settled {
             self.settle(id);
         } else {
-            self.fire_deadlines();
-            self.fire_upkeep();
+            self.catch_up();
             self.admit(id);
             self.pump();
         }
@@ -181,6 +180,9 @@ impl<P: Connection> Engine<P> {
     /// Takes a fact. A fact about a connection that was closed, or out of its order, is ignored.
     pub fn handle(&mut self, now: Instant, fact: Fact<'_>) {
         self.advance_clock(now);
+        if let Fact::Authorized(..) = fact {
+            self.catch_up();
+        }
         match fact {
             Fact::Resolved(conn, addresses) => self.handle_resolved(conn, addresses),
             Fact::ResolveFailed(conn, why) => self.handle_resolve_failed(conn, why),

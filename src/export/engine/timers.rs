@@ -51,6 +51,16 @@ impl<P: Connection> Engine<P> {
         self.pump();
     }
 
+    /// Fires what is due before an export begins an attempt: a connection whose time is over takes none, which is found out
+    /// late where nobody drives the engine in between.
+    pub(super) fn catch_up(&mut self) {
+        self.fire_connections(Self::fire_session);
+        // What a session knows of a call that ends now counts before the export's own deadline.
+        self.drain_sessions();
+        self.fire_upkeep();
+        self.fire_deadlines();
+    }
+
     fn fire_connections(&mut self, fire: impl Fn(&mut Self, usize)) {
         let mut at = 0;
         while let Some(id) = self.conns.get(at).map(|conn| conn.id) {
