@@ -149,20 +149,22 @@ impl Authorization {
     ///
     /// In words, why it gave nothing; a panic in it, which no further attempt can mend, in a build with `std`.
     pub fn ask(&self) -> Result<CredentialHeaders, Failure> {
+        // The words of its error are foreign code, too.
         let ask = || {
             let source = &*self.source.shared;
             if let Some(rejected) = &self.rejected {
                 source.rejected(rejected.as_slice());
             }
-            source.headers()
+            source
+                .headers()
+                .map(CredentialHeaders::new)
+                .map_err(|error| Failure::retryable(format!("the source of credentials gave none: {error}")))
         };
         #[cfg(feature = "std")]
         let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask))
-            .map_err(|_| Failure::fatal("the source of credentials panicked"))?;
+            .unwrap_or_else(|_| Err(Failure::fatal("the source of credentials panicked")));
         #[cfg(not(feature = "std"))]
         let answer = ask();
         answer
-            .map(CredentialHeaders::new)
-            .map_err(|error| Failure::retryable(format!("the source of credentials gave none: {error}")))
     }
 }

@@ -159,6 +159,44 @@ fn a_panic_in_a_source_costs_one_export_on_any_shell() {
     });
 }
 
+/// An error whose words cannot be had.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("on purpose")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+/// Fails once.
+#[derive(Default)]
+struct Unspoken(AtomicUsize);
+
+impl Credentials for Unspoken {
+    fn headers(&self) -> Result<Vec<(String, String)>, CredentialsError> {
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Box::new(Unspeakable)),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_the_words_of_a_sources_error_costs_one_export() {
+    let collector = Collector::start().expect("a collector");
+    let config = config(&collector, Protocol::Grpc).with_credentials(Unspoken::default());
+    let exporter = config
+        .build(rt::Blocking::new().expect("a reactor"))
+        .expect("it works");
+    let (first, second) = (exporter.export(spans(3, 10)), exporter.export(spans(3, 10)));
+    let error = first.wait().expect_err("the first");
+    assert!(error.is_credentials() && error.counts().dropped == 3, "{error}");
+    assert!(second.wait().is_ok());
+}
+
 #[test]
 fn sources_serve_many_exports_at_a_time() {
     let collector = Collector::start().expect("a collector");
