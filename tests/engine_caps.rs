@@ -4,7 +4,7 @@
 mod world;
 
 use otlp_embed::encode::Signal;
-use otlp_embed::export::ExportState;
+use otlp_embed::export::{ExportState, Fact};
 use otlp_embed::policy::RetryPolicy;
 use otlp_embed::testing::Command;
 use otlp_embed::{Code, DropReason};
@@ -134,6 +134,18 @@ fn a_size_named_too_small_splits_to_records_once() {
     serve(&mut world, 100_000, true, &mut answered);
     assert_eq!(world.outcome(id).expect("delivered").delivered(), 50);
     assert_eq!(world.engine.request_bytes_max(Signal::Traces), 4_096);
+}
+
+#[test]
+fn a_tiny_size_makes_no_message_of_every_record_at_once() {
+    let mut world = World::new(config());
+    let id = world.submit(spans(20_000, 10));
+    world.say(0, Command::TooLarge { call: 0, max: 1 });
+    let sizes = world.sizes(0);
+    let (whole, parts) = sizes.split_first().expect("the whole was sent");
+    assert!(parts.iter().all(|part| part.0 > whole.0 / 2_000), "{parts:?}");
+    world.fact(Fact::Cancel(id));
+    assert_eq!(world.error(id).counts().total(), 20_000);
 }
 
 #[test]

@@ -81,6 +81,10 @@ const FREE_RESENDS: u32 = 1;
 /// not told so a record at a time.
 const SPLITS_MAX: u32 = 10;
 
+/// The parts of one refused request that a size named by the collector may ask for, roughly. A collector that names a tiny
+/// one is not to make a message, with the head of the request, of every record at once.
+const PARTS_MAX: usize = 1_024;
+
 /// One export, or one part of an export that was split.
 pub(crate) struct Machine {
     state: State,
@@ -485,7 +489,7 @@ impl Machine {
         }
         let named = refusal.max.map(|max| part.encoded_size(max, refusal.received));
         match named {
-            Some(named) if named < len => Some(named),
+            Some(named) if named < len => Some(named.max(len.div_ceil(PARTS_MAX))),
             _ if len > CAP_BYTES_MIN => Some(len.div_ceil(2)),
             _ => None,
         }
