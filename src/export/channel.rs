@@ -119,11 +119,13 @@ impl<R: Runtime> Channel<R> {
 
     /// Accepts an export; its deadline runs from here.
     pub(crate) fn submit(&self, request: Request) -> (ExportId, R) {
+        let is_long = self.preparer.has_work(&request);
+        let begun = is_long.then(|| lock(&self.core).runtime.now());
         let prepared = self.preparer.prepare(request);
         let accepted = {
             let mut core = lock(&self.core);
             let now = core.runtime.now();
-            let id = core.engine.submit_prepared(now, prepared);
+            let id = core.engine.submit_prepared(now, begun.unwrap_or(now), prepared);
             core.exports.insert(
                 id,
                 Slot {

@@ -75,19 +75,30 @@ impl Preparer {
         self.caps.0[signal.index()].fetch_min(bytes_max, Ordering::Relaxed);
     }
 
+    /// Whether [`prepare`](Self::prepare) has work to do, which may take long.
+    #[cfg(feature = "std")]
+    pub(crate) fn has_work(&self, request: &Request) -> bool {
+        !self.is_ready(request, self.request_bytes_max(request.signal()))
+    }
+
     /// Makes a request ready. One that is to be sent as it is costs no allocation.
     pub(crate) fn prepare(&self, request: Request) -> Prepared {
         let bytes_max = self.request_bytes_max(request.signal());
-        let route = self.settings.route(request.signal());
-        let len = request.encoded_len();
-        let is_plain = route.protocol != Protocol::HttpJson && route.compression == Compression::None;
-        let is_hopeless = len > self.settings.memory_limit_bytes || request.is_empty();
-        let parts = if is_hopeless || (is_plain && len <= bytes_max) {
+        let parts = if self.is_ready(&request, bytes_max) {
             Parts::One(Part::plain(request.clone()))
         } else {
             Parts::Many(self.make(&request, bytes_max))
         };
         Prepared { request, parts }
+    }
+
+    /// Whether it is sent as it is, or refused.
+    fn is_ready(&self, request: &Request, bytes_max: usize) -> bool {
+        let route = self.settings.route(request.signal());
+        let len = request.encoded_len();
+        let is_plain = route.protocol != Protocol::HttpJson && route.compression == Compression::None;
+        let is_hopeless = len > self.settings.memory_limit_bytes || request.is_empty();
+        is_hopeless || (is_plain && len <= bytes_max)
     }
 
     /// Parts of a request of at most `bytes_max` bytes each, or of a single record. What the engine has learned splits, but

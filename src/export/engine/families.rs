@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::error::Error;
 use crate::export::ExportId;
-use crate::export::machine::{Machine, Next, Verdict};
+use crate::export::machine::{LastFailure, Machine, Next, Verdict};
 use crate::export::prepare::{Part, Refused};
 use crate::outcome::{ItemCounts, Outcome};
 use crate::protocol::Connection;
@@ -107,16 +107,26 @@ impl<P: Connection> Engine<P> {
         &mut self,
         id: ExportId,
         parts: Vec<Result<Part, Refused>>,
+        begun: Instant,
         timeout: Duration,
     ) {
-        let now = self.now;
-        let mut family = Family::new(now + timeout);
+        let deadline = begun + timeout;
+        let mut family = Family::new(deadline);
         let mut members = Vec::with_capacity(parts.len());
         for part in parts {
             let machine = match part {
-                Ok(part) => Machine::new(part, now, timeout),
+                Ok(part) => {
+                    let mut machine = Machine::new(part, begun, timeout);
+                    if deadline <= self.now && begun < self.now {
+                        machine.explain(Some(LastFailure::pending(
+                            "making the request ready took all of its time",
+                            "give the export more, or send smaller batches",
+                        )));
+                    }
+                    machine
+                }
                 Err(Refused { request, error }) => {
-                    let mut machine = Machine::new(Part::plain(request), now, timeout);
+                    let mut machine = Machine::new(Part::plain(request), begun, timeout);
                     machine.refuse(Err(error));
                     machine
                 }

@@ -30,7 +30,6 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use connections::Conn;
-use core::time::Duration;
 use families::Family;
 use fastrand::Rng;
 use lane::LaneState;
@@ -131,11 +130,12 @@ impl<P: Connection> Engine<P> {
     /// have one outcome: the sum of theirs. A single record that is larger than the settings allow is dropped.
     pub fn submit(&mut self, now: Instant, request: Request) -> ExportId {
         let prepared = self.preparer.prepare(request);
-        self.submit_prepared(now, prepared)
+        self.submit_prepared(now, now, prepared)
     }
 
-    /// Takes an export that was made ready elsewhere, by this engine's own preparer.
-    pub(crate) fn submit_prepared(&mut self, now: Instant, prepared: Prepared) -> ExportId {
+    /// Takes an export that was made ready elsewhere, by this engine's own preparer. Its deadline runs from when that was
+    /// begun.
+    pub(crate) fn submit_prepared(&mut self, now: Instant, begun: Instant, prepared: Prepared) -> ExportId {
         self.advance_clock(now);
         let id = ExportId(self.next_number());
         let refusal = self.refusal(&prepared);
@@ -145,22 +145,17 @@ impl<P: Connection> Engine<P> {
             .unwrap_or(self.settings.route(request.signal()).timeout);
         self.stats.exports_in_flight += 1;
         match parts {
-            Parts::Many(parts) if refusal.is_none() => self.submit_family(id, parts, timeout),
-            Parts::One(part) => self.submit_part(id, part, timeout, refusal),
-            Parts::Many(_) => self.submit_part(id, Part::plain(request), timeout, refusal),
+            Parts::Many(parts) if refusal.is_none() => self.submit_family(id, parts, begun, timeout),
+            Parts::One(part) => self.submit_part(id, Machine::new(part, begun, timeout), refusal),
+            Parts::Many(_) => {
+                self.submit_part(id, Machine::new(Part::plain(request), begun, timeout), refusal);
+            }
         }
         self.check();
         id
     }
 
-    fn submit_part(
-        &mut self,
-        id: ExportId,
-        part: Part,
-        timeout: Duration,
-        refusal: Option<(Error, DropReason)>,
-    ) {
-        let mut machine = Machine::new(part, self.now, timeout);
+    fn submit_part(&mut self, id: ExportId, mut machine: Machine, refusal: Option<(Error, DropReason)>) {
         self.account_submitted(&machine);
         if let Some(verdict) = decided(refusal, machine.items()) {
             machine.refuse(verdict);
