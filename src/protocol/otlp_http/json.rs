@@ -1,14 +1,11 @@
 //! Answers in JSON (Protocol Buffers, "ProtoJSON Format").
 
-use super::words::Said;
+use super::words::{PARSED_BYTES_MAX, Said};
 use crate::protocol::status::is_retry_info;
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::time::Duration;
 use serde_json::Value;
-
-/// Bytes of an answer that are parsed: a parsed document takes many times its length. Longer ones count as unreadable.
-const PARSED_BYTES_MAX: usize = 256 << 10;
 
 /// Items refused and the peer's words, whatever the signal; nothing for what cannot be read.
 pub(super) fn partial_success(body: &[u8]) -> (u64, String) {
@@ -51,6 +48,7 @@ pub(super) fn status(body: &[u8]) -> Option<Said> {
     })
 }
 
+/// A document that is not too long to be parsed.
 fn parse(body: &[u8]) -> Option<Value> {
     if body.len() > PARSED_BYTES_MAX {
         return None;

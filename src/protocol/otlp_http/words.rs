@@ -11,6 +11,9 @@ use prost::Message;
 /// Characters of a body in a form of its own that are quoted.
 pub(super) const QUOTE_CHARS_MAX: usize = 200;
 
+/// Bytes of a failure's body that are parsed: a parsed message takes many times its length. Longer ones are quoted.
+pub(super) const PARSED_BYTES_MAX: usize = 256 << 10;
+
 /// What the body of a failure says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
@@ -40,6 +43,7 @@ pub(super) fn failure(form: &Form, body: &[u8]) -> Said {
         return Said::default();
     }
     let status = match form {
+        _ if body.len() > PARSED_BYTES_MAX => None,
         Form::Protobuf => rpc::Status::decode(body)
             .ok()
             // Text may look like a message of nothing but unknown fields.
