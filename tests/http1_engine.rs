@@ -522,3 +522,33 @@ fn whatever_the_server_does_each_export_has_one_true_verdict() {
         assert!(world.engine.is_idle(), "seed {seed}");
     }
 }
+
+#[test]
+fn an_answer_that_lay_there_before_the_request_is_not_its_answer() {
+    for stray in [OK, b"HTTP/1.1 400 x\r\ncontent-length: 0\r\n\r\n", b"H", b"\0"] {
+        let mut world = World::new(config());
+        world.export(request(1)).expect("delivered");
+        let conn = *world.links.keys().next().expect("it is kept");
+        // As a shell does that reads before it carries out what the export asks for.
+        let id = world.submit(request(2));
+        world.fact(Fact::Input(conn, stray));
+        let outcome = world.run_until(id).expect("delivered");
+        assert_eq!((outcome.delivered(), outcome.attempts()), (1, 2), "spec 50");
+        assert_eq!((world.opened, world.requests.len()), (2, 2), "it was sent once");
+        assert_eq!(world.now, Instant::from_millis(1), "without a wait");
+        let stats = world.engine.stats();
+        assert!(stats.is_conserved(), "{stats:?}");
+    }
+    // Once the shell has the request, its count may come later than the answer.
+    let mut world = World::new(config());
+    world.export(request(1)).expect("delivered");
+    let id = world.submit(request(2));
+    let Some(Action::Transmit(conn, pieces)) = world.engine.poll_action() else {
+        panic!("the request goes out");
+    };
+    world.fact(Fact::Input(conn, OK));
+    world.fact(Fact::Sent(conn, pieces.iter().map(Bytes::len).sum()));
+    assert_eq!(world.run_until(id).expect("delivered").attempts(), 1);
+    world.export(request(3)).expect("delivered");
+    assert_eq!(world.opened, 1, "spec 24");
+}

@@ -172,6 +172,35 @@ fn what_nobody_asked_for_ends_the_connection() {
 }
 
 #[test]
+fn what_came_before_the_request_is_no_answer_to_it() {
+    for (is_taken, is_refused) in [(false, true), (true, false)] {
+        let mut wire = Wire::new();
+        wire.call(10);
+        wire.input(OK);
+        let call = wire.start(10).expect("the connection is kept");
+        if is_taken {
+            wire.take(1);
+        }
+        wire.session.handle_early_input(wire.now, OK);
+        wire.flush();
+        assert_eq!(wire.closed.len(), usize::from(is_refused), "{:?}", wire.closed);
+        match wire.end(call) {
+            CallEnd::Unprocessed(failure) => {
+                assert!(is_refused && failure.is_retryable, "{failure:?}");
+                assert!(failure.message.contains("no request"), "{failure:?}");
+            }
+            end => assert!(!is_refused && matches!(end, CallEnd::Answered(_)), "{end:?}"),
+        }
+    }
+    let mut wire = Wire::new();
+    let call = wire.start(10).expect("there is room");
+    wire.session.handle_early_input(wire.now, b"");
+    wire.flush();
+    wire.input(OK);
+    assert_eq!(wire.answer(call).code, Code::OK, "no bytes say nothing");
+}
+
+#[test]
 fn a_body_whose_end_is_unclear_costs_the_connection_and_not_the_answer() {
     for fields in [
         "content-length: 5\r\ntransfer-encoding: chunked\r\n",

@@ -140,6 +140,7 @@ impl Connection for Http1 {
             protocol: outgoing.route.protocol,
             upload: Upload::new(head, outgoing.body),
             is_sent: false,
+            sent_before: self.sent,
             is_later: self.is_answered,
             answer: Answering::Head(HeadReader::default()),
             last: None,
@@ -156,6 +157,22 @@ impl Connection for Http1 {
         let may_arrive = self.may_arrive();
         self.give_up("a call was cancelled, which HTTP/1.1 can do only by closing the connection");
         may_arrive
+    }
+
+    fn handle_early_input(&mut self, now: Instant, bytes: &[u8]) -> bool {
+        match &self.state {
+            State::Busy(call) if call.sent_before == self.sent && !bytes.is_empty() => {
+                // They lay in the socket since before the request, and would pass for its answer.
+                let words = describe_unsolicited(bytes, self.is_answered);
+                self.end(CallEnd::Unprocessed(Failure::retryable(&*words)));
+                self.close(&words);
+                true
+            }
+            _ => {
+                self.handle_input(now, bytes);
+                false
+            }
+        }
     }
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) {

@@ -87,6 +87,13 @@ pub trait Connection: Sized + sealed::Sealed {
     /// Takes bytes that the socket delivered.
     fn handle_input(&mut self, now: Instant, bytes: &[u8]);
 
+    /// Takes bytes that the socket delivered before it was given any of the transmitted bytes that it has not accepted:
+    /// they answer nothing of what those ask. Whether the connection is over for it, and those bytes are to be taken back.
+    fn handle_early_input(&mut self, now: Instant, bytes: &[u8]) -> bool {
+        self.handle_input(now, bytes);
+        false
+    }
+
     /// Takes the count of bytes that the socket accepted since the last time, in the order they were transmitted.
     fn handle_sent(&mut self, now: Instant, count: usize);
 

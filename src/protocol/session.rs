@@ -136,19 +136,11 @@ impl Connection for Session {
     }
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
-        self.note(now);
-        match &mut self.stage {
-            #[cfg(any(feature = "http", feature = "http2"))]
-            Stage::Tunnel(tunnel, _) => match tunnel.handle_input(bytes) {
-                Ok(None) => {}
-                Ok(Some(rest)) => self.pass_proxy(now, &rest),
-                Err(failure) => self.end_opening(failure),
-            },
-            #[cfg(feature = "tls")]
-            Stage::Handshake(..) | Stage::Secure(..) => self.read_secured(now, bytes),
-            Stage::Plain(inner) => inner!(inner, inner => inner.handle_input(now, bytes)),
-            Stage::Over => {}
-        }
+        self.take_input(now, bytes, false);
+    }
+
+    fn handle_early_input(&mut self, now: Instant, bytes: &[u8]) -> bool {
+        self.take_input(now, bytes, true)
     }
 
     fn handle_sent(&mut self, now: Instant, count: usize) {
@@ -304,6 +296,25 @@ impl Session {
         });
     }
 
+    /// Takes bytes of the socket; `is_early`, and what comes back, as in
+    /// [`handle_early_input`](Connection::handle_early_input).
+    fn take_input(&mut self, now: Instant, bytes: &[u8], is_early: bool) -> bool {
+        self.note(now);
+        match &mut self.stage {
+            #[cfg(any(feature = "http", feature = "http2"))]
+            Stage::Tunnel(tunnel, _) => match tunnel.handle_input(bytes) {
+                Ok(None) => {}
+                Ok(Some(rest)) => self.pass_proxy(now, &rest),
+                Err(failure) => self.end_opening(failure),
+            },
+            #[cfg(feature = "tls")]
+            Stage::Handshake(..) | Stage::Secure(..) => return self.read_secured(now, bytes, is_early),
+            Stage::Plain(inner) => return inner.handle_input(now, bytes, is_early),
+            Stage::Over => {}
+        }
+        false
+    }
+
     /// Notes the time of a fact.
     fn note(&mut self, now: Instant) {
         let _ = now;
@@ -345,27 +356,29 @@ impl Session {
 #[cfg(feature = "tls")]
 impl Session {
     /// Takes bytes of a connection under TLS, or on the way there.
-    fn read_secured(&mut self, now: Instant, mut bytes: &[u8]) {
+    fn read_secured(&mut self, now: Instant, mut bytes: &[u8], is_early: bool) -> bool {
+        let mut is_refused = false;
         while !bytes.is_empty() {
             let (Stage::Handshake(tls, _) | Stage::Secure(tls, _)) = &mut self.stage else {
-                return;
+                return is_refused;
             };
             let read = tls.read(&mut bytes);
             if read.is_ok() && matches!(self.stage, Stage::Handshake(..)) {
                 self.finish_handshake(now);
             }
             if let Stage::Secure(tls, inner) = &mut self.stage {
-                tls.plaintext(|piece| inner!(inner, inner => inner.handle_input(now, piece)));
+                tls.plaintext(|piece| is_refused |= inner.handle_input(now, piece, is_early));
             }
             match (read, &mut self.stage) {
                 (Ok(Read::Some), _) => {}
                 (Ok(Read::End), Stage::Secure(_, inner)) => {
                     // What may still come is nothing of the peer's.
                     inner!(inner, inner => inner.handle_eof(now, "the collector closed the connection"));
-                    return;
+                    return is_refused;
                 }
                 (Ok(Read::End), _) => {
-                    return self.handle_eof(now, "the collector closed the connection");
+                    self.handle_eof(now, "the collector closed the connection");
+                    return is_refused;
                 }
                 (Err(failure), Stage::Secure(tls, inner)) => {
                     let words = failure.message.clone();
@@ -375,11 +388,15 @@ impl Session {
                         self.refusal = Some(failure);
                     }
                     inner!(inner, inner => inner.handle_eof(now, &words));
-                    return;
+                    return is_refused;
                 }
-                (Err(failure), _) => return self.end_opening(failure),
+                (Err(failure), _) => {
+                    self.end_opening(failure);
+                    return is_refused;
+                }
             }
         }
+        is_refused
     }
 
     /// Opens the protocol once the handshake is done.

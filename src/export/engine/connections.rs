@@ -265,13 +265,30 @@ impl<P: Connection> Engine<P> {
 
     pub(super) fn handle_input(&mut self, id: ConnId, bytes: &[u8]) {
         let now = self.now;
+        let withheld = self.withheld(id);
         if let Some(open) = self.open_mut(id) {
             if !bytes.is_empty() {
                 open.was_silent = open.silent_since.take().is_some();
             }
-            open.session.handle_input(now, bytes);
             open.is_dirty = true;
+            if withheld == 0 || withheld < open.unsent {
+                open.session.handle_input(now, bytes);
+            } else if open.session.handle_early_input(now, bytes) {
+                open.over = Some(Over::new("the peer sent bytes that no request asked for", false));
+                let is_withheld =
+                    |action: &Action| matches!(action, Action::Transmit(conn, _) if *conn == id);
+                self.actions.retain(|action| !is_withheld(action));
+            }
         }
+    }
+
+    /// Bytes for a socket that the shell has not been given yet.
+    fn withheld(&self, id: ConnId) -> usize {
+        let of_conn = |action: &Action| match action {
+            Action::Transmit(conn, pieces) if *conn == id => pieces.iter().map(Bytes::len).sum(),
+            _ => 0,
+        };
+        self.actions.iter().map(of_conn).sum()
     }
 
     /// The socket took bytes; a count beyond what it was given is cut.

@@ -21,6 +21,8 @@ pub(super) struct Call {
     pub upload: Upload,
     /// Whether the socket has taken the whole request.
     pub is_sent: bool,
+    /// Bytes of the connection that the socket had taken before the request.
+    pub sent_before: u64,
     /// Whether an answer came on the connection before.
     pub is_later: bool,
     pub answer: Answering,

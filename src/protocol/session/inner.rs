@@ -85,6 +85,17 @@ impl Inner {
         }
     }
 
+    /// Takes bytes; `is_early`, and what comes back, as in
+    /// [`handle_early_input`](Connection::handle_early_input).
+    pub(super) fn handle_input(&mut self, now: Instant, bytes: &[u8], is_early: bool) -> bool {
+        inner!(self, protocol => if is_early {
+            protocol.handle_early_input(now, bytes)
+        } else {
+            protocol.handle_input(now, bytes);
+            false
+        })
+    }
+
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         inner!(self, protocol => protocol.poll_event())
     }
