@@ -82,6 +82,7 @@ fn good(authority: &Authority) -> ServerTls {
     ServerTls::new(authority.server(NAME, |_| ()))
 }
 
+/// spec 54
 #[test]
 fn a_certificate_of_a_trusted_authority_is_accepted() {
     let authority = Authority::new("ours");
@@ -92,6 +93,7 @@ fn a_certificate_of_a_trusted_authority_is_accepted() {
     works(both, &good(&authority));
 }
 
+/// spec 54
 #[test]
 fn an_unknown_authority_is_refused() {
     let authority = Authority::new("ours");
@@ -117,6 +119,7 @@ fn an_unknown_authority_is_refused() {
     assert!(error.is_connect());
 }
 
+/// spec 54
 #[test]
 fn a_missing_intermediate_certificate_is_named_as_a_cause() {
     let authority = Authority::new("root");
@@ -131,6 +134,7 @@ fn a_missing_intermediate_certificate_is_named_as_a_cause() {
     );
 }
 
+/// spec 54
 #[test]
 fn another_name_is_refused_and_both_are_told() {
     let authority = Authority::new("ours");
@@ -149,6 +153,7 @@ fn another_name_is_refused_and_both_are_told() {
     );
 }
 
+/// spec 54
 #[test]
 fn an_address_needs_a_certificate_for_the_address() {
     let authority = Authority::new("ours");
@@ -166,6 +171,7 @@ fn an_address_needs_a_certificate_for_the_address() {
     assert!(error.contains("not made out for 127.0.0.1 but for"), "{error}");
 }
 
+/// spec 54
 #[test]
 fn a_certificate_out_of_its_time_is_refused() {
     let authority = Authority::new("ours");
@@ -184,6 +190,7 @@ fn a_certificate_out_of_its_time_is_refused() {
     );
 }
 
+/// spec 54
 #[test]
 fn a_certificate_that_is_not_for_servers_is_refused() {
     let authority = Authority::new("ours");
@@ -193,6 +200,7 @@ fn a_certificate_that_is_not_for_servers_is_refused() {
     refused(trusting(&authority), &wrong, &["not made for servers"]);
 }
 
+/// spec 54
 #[test]
 fn a_missing_client_certificate_is_named() {
     let authority = Authority::new("ours");
@@ -213,6 +221,7 @@ fn a_missing_client_certificate_is_named() {
     }
 }
 
+/// spec 54
 #[test]
 fn a_client_certificate_of_an_unknown_authority_is_named() {
     let (authority, strange) = (Authority::new("ours"), Authority::new("strange"));
@@ -223,6 +232,7 @@ fn a_client_certificate_of_an_unknown_authority_is_named() {
     refused(tls, &server, &["authority (CA) of the client certificate"]);
 }
 
+/// spec 54
 #[test]
 fn many_exports_that_wait_for_a_connection_are_all_told() {
     let (authority, strange) = (Authority::new("ours"), Authority::new("strange"));
@@ -242,6 +252,7 @@ fn many_exports_that_wait_for_a_connection_are_all_told() {
     assert!(error.to_string().contains("unknown issuer"), "{error}");
 }
 
+/// spec 54
 #[test]
 fn versions_before_1_2_are_refused() {
     let authority = Authority::new("ours");
@@ -263,6 +274,7 @@ fn versions_before_1_2_are_refused() {
     }
 }
 
+/// spec 54
 #[test]
 fn a_peer_that_speaks_plain_text_is_named() {
     let authority = Authority::new("ours");
@@ -285,6 +297,7 @@ fn a_peer_that_speaks_plain_text_is_named() {
     }
 }
 
+/// spec 54
 #[test]
 fn nobody_can_be_trusted_by_default_in_a_build_without_roots() {
     let built = Config::new()
@@ -306,6 +319,7 @@ fn nobody_can_be_trusted_by_default_in_a_build_without_roots() {
     }
 }
 
+/// spec 54
 #[test]
 fn tls_on_a_plain_endpoint_is_a_mistake() {
     let error = Config::new()

@@ -75,6 +75,7 @@ fn disconnect(world: &mut TlsWorld) {
     world.fact(Fact::Eof(last));
 }
 
+/// spec 54
 #[test]
 fn a_bad_file_is_a_mistake_that_names_setting_path_and_fault() {
     let folder = Folder::new("bad");
@@ -180,6 +181,7 @@ fn a_replaced_authority_is_trusted_from_the_next_connection_on() {
     assert_eq!(world.builder.inbox().counters().spans, 2);
 }
 
+/// spec 54
 #[test]
 fn a_bad_replacement_leaves_the_last_good_one_in_use_and_is_told() {
     let folder = Folder::new("bad_reload");

@@ -117,6 +117,7 @@ fn proxy_to(answer: &[u8], next: Peer) -> Peer {
     Peer::Proxy(answer.to_vec(), Some(Box::new(next)))
 }
 
+/// spec 53: credentials never leave the origin
 #[test]
 fn exports_go_through_the_tunnel_in_plain_text_and_under_tls() {
     let authority = Authority::new("ours");
@@ -203,6 +204,7 @@ fn a_count_that_comes_late_does_not_count_for_the_export() {
     );
 }
 
+/// spec 53: credentials never leave the origin
 #[test]
 fn a_proxy_that_refuses_is_named_and_nothing_of_the_export_leaves() {
     for (answer, is_retryable, words) in [
@@ -227,6 +229,7 @@ fn a_proxy_that_refuses_is_named_and_nothing_of_the_export_leaves() {
     }
 }
 
+/// spec 49
 #[test]
 fn a_proxy_that_says_nothing_is_given_up_in_time() {
     let mut link = Link::new(settings(grpc("http")), Peer::Silent);
@@ -249,6 +252,8 @@ fn a_proxy_that_says_nothing_is_given_up_in_time() {
 }
 
 /// The proxy's time and that of TLS are one.
+///
+/// spec 49
 #[test]
 fn the_connect_timeout_covers_proxy_and_handshake_together() {
     let authority = Authority::new("ours");
@@ -267,6 +272,7 @@ fn the_connect_timeout_covers_proxy_and_handshake_together() {
     assert!(is_retryable && why.contains("TLS with"), "{why}");
 }
 
+/// spec 54
 #[test]
 fn a_certificate_is_verified_for_the_collector_and_not_for_the_proxy() {
     let authority = Authority::new("ours");

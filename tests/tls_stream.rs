@@ -108,6 +108,7 @@ fn otlp_over_http_takes_what_both_sides_speak() {
     }
 }
 
+/// spec 54
 #[test]
 fn grpc_needs_http2() {
     let works = setup();
@@ -337,6 +338,8 @@ fn a_connection_that_ends_at_any_byte_ends_in_the_right_verdict() {
 }
 
 /// An answer that is complete stands, whether the end of TLS follows it or not.
+///
+/// spec 54
 #[test]
 fn an_end_without_close_notify_costs_no_answer() {
     let setup = setup();
@@ -428,6 +431,8 @@ fn a_server_that_closes_in_the_handshake_is_tried_again() {
 }
 
 /// A record that was tampered with ends the connection, and what it would have said counts for nothing.
+///
+/// spec 54
 #[test]
 fn a_garbled_record_ends_the_connection() {
     let setup = setup();
@@ -449,6 +454,8 @@ fn a_garbled_record_ends_the_connection() {
 }
 
 /// Whatever is done to the server's bytes: no panic, no verdict that is wrong, and no export that hangs.
+///
+/// spec 54
 #[test]
 fn garbled_bytes_never_pass_for_an_answer() {
     let mut random = fastrand::Rng::with_seed(11);
