@@ -12,6 +12,7 @@ use otlp_embed::testing::collector::Builder;
 use otlp_embed::time::DeadlineReason;
 use otlp_embed::{Config, Protocol, Tls};
 use rustls::{ClientConfig, RootCertStore};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tls_world::*;
@@ -480,4 +481,36 @@ fn garbled_bytes_never_pass_for_an_answer() {
         failed += u32::from(world.engine.stats().last_error.is_some());
     }
     assert!(failed > 140, "TLS notices what was garbled: {failed}");
+}
+
+/// Under TLS, too, an answer that came before the request is none to it; what TLS itself says is no answer.
+#[test]
+fn what_came_before_the_request_is_no_answer_to_it() {
+    for is_answer in [true, false] {
+        let setup = setup().alpn(&[b"http/1.1"]);
+        let mut world = setup.world(Protocol::HttpProtobuf, http1);
+        world.export(batch(0, 3)).expect("delivered");
+        let conn = world.order[0];
+        let Peer::Tls(tls, _) = &mut world.wires.get_mut(&conn).expect("it is kept").peer else {
+            panic!("a server under TLS");
+        };
+        if is_answer {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            tls.writer().write_all(answer).expect("memory");
+        } else {
+            tls.refresh_traffic_keys().expect("TLS 1.3");
+        }
+        let mut early = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut early).expect("memory");
+        }
+        assert!(!early.is_empty());
+        // The shell reads before it carries out what the export asks for.
+        let id = world.engine.submit(world.now, batch(1, 3));
+        world.fact(Fact::Input(conn, &early));
+        let outcome = world.run_until_settled(id).expect("delivered");
+        let expected = if is_answer { (3, 2) } else { (3, 1) };
+        assert_eq!((outcome.delivered(), outcome.attempts()), expected);
+        assert_eq!(world.opened(), if is_answer { 2 } else { 1 });
+    }
 }

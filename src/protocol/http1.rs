@@ -164,8 +164,12 @@ impl Connection for Http1 {
             State::Busy(call) if call.sent_before == self.sent && !bytes.is_empty() => {
                 // They lay in the socket since before the request, and would pass for its answer.
                 let words = describe_unsolicited(bytes, self.is_answered);
-                self.end(CallEnd::Unprocessed(Failure::retryable(&*words)));
-                self.close(&words);
+                if self.is_answered || bytes.starts_with(b"H") {
+                    self.end(CallEnd::Unprocessed(Failure::retryable(&*words)));
+                    self.close(&words);
+                } else {
+                    self.close_unspoken(&words);
+                }
                 true
             }
             _ => {
