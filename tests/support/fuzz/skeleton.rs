@@ -83,23 +83,49 @@ enum Data {
     #[prost(message, tag = "5")]
     Gauge(Points),
     #[prost(message, tag = "7")]
-    Sum(Points),
+    Sum(SumPoints),
     #[prost(message, tag = "9")]
-    Histogram(Points),
+    Histogram(HistogramPoints),
     #[prost(message, tag = "10")]
-    ExponentialHistogram(Points),
+    ExponentialHistogram(HistogramPoints),
     #[prost(message, tag = "11")]
     Summary(Points),
 }
 
+// No kind has a field of another's, since what is unknown to it may be of any type.
+
 #[derive(Clone, PartialEq, Message)]
 struct Points {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    points: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HistogramPoints {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    points: Vec<Vec<u8>>,
+    #[prost(uint64, repeated, packed = "false", tag = "2")]
+    aggregation_temporality: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SumPoints {
     #[prost(bytes = "vec", repeated, tag = "1")]
     points: Vec<Vec<u8>>,
     #[prost(uint64, repeated, packed = "false", tag = "2")]
     aggregation_temporality: Vec<u64>,
     #[prost(uint64, repeated, packed = "false", tag = "3")]
     is_monotonic: Vec<u64>,
+}
+
+impl Data {
+    fn points(&mut self) -> &mut Vec<Vec<u8>> {
+        match self {
+            Self::Gauge(data) | Self::Summary(data) => &mut data.points,
+            Self::Sum(data) => &mut data.points,
+            Self::Histogram(data) | Self::ExponentialHistogram(data) => &mut data.points,
+        }
+    }
 }
 
 /// An item: its bytes and all that encloses it.
@@ -146,17 +172,10 @@ fn data_points(request: Metrics) -> Vec<Item> {
     for mut resource in request.resources {
         for mut scope in std::mem::take(&mut resource.scopes) {
             for mut metric in std::mem::take(&mut scope.metrics) {
-                let Some(
-                    Data::Gauge(data)
-                    | Data::Sum(data)
-                    | Data::Histogram(data)
-                    | Data::ExponentialHistogram(data)
-                    | Data::Summary(data),
-                ) = &mut metric.data
-                else {
+                let Some(data) = &mut metric.data else {
                     continue;
                 };
-                let points = std::mem::take(&mut data.points);
+                let points = std::mem::take(data.points());
                 // The metric without its points still says of which kind they are.
                 let heads = vec![
                     resource.encode_to_vec(),
