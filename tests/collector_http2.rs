@@ -10,6 +10,7 @@ use http::Request;
 use otlp_embed::encode::Signal;
 use otlp_embed::testing::collector::{Builder, Fate, HttpVersion, RawAnswer};
 use otlp_embed::testing::{Answer, Collector};
+use otlp_embed::time::Instant;
 use otlp_embed::{Code, Compression, Protocol};
 use std::time::Duration;
 
@@ -318,4 +319,50 @@ fn raw_answers_are_a_success_by_the_rules_of_their_protocol() {
         .collect();
     assert_eq!(accepted, [true, false, true, true, true]);
     assert_eq!(builder.inbox().counters().spans_accepted, 4);
+}
+
+/// An HTTP/2 frame of a short payload (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let head = [0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream];
+    [&head[..], payload].concat()
+}
+
+/// What a refusal has to say waits for nothing: the client may take no byte of it, and go.
+#[test]
+fn a_refusal_without_room_for_its_words_is_a_status_alone() {
+    let literal = |name: &str, value: &str| {
+        let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+        [vec![0], text(name), text(value)].concat()
+    };
+    let head = [
+        literal(":method", "POST"),
+        literal(":scheme", "http"),
+        literal(":authority", "collector"),
+        literal(":path", "/nowhere"),
+    ]
+    .concat();
+    let bytes = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        // SETTINGS_INITIAL_WINDOW_SIZE of zero.
+        frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]),
+        // A call whose body goes on.
+        frame(1, 4, 1, &head),
+        frame(0, 0, 1, b"body"),
+    ]
+    .concat();
+    let builder = Collector::builder();
+    let mut session = builder.session(1);
+    session.handle_input(Instant::ZERO, &bytes);
+    let said: Vec<u8> = std::iter::from_fn(|| session.poll_transmit()).flatten().collect();
+    assert_eq!(builder.inbox().counters().calls_invalid, 1);
+    // An empty last DATA frame, and RST_STREAM with NO_ERROR for the rest of the body.
+    let ends = [frame(0, 1, 1, &[]), frame(3, 0, 1, &[0; 4])].concat();
+    assert!(
+        said.windows(ends.len()).any(|window| window == ends),
+        "{}",
+        said.escape_ascii()
+    );
+    session.handle_eof(Instant::ZERO);
+    drop(session);
+    assert_eq!(builder.inbox().counters().calls_cancelled, 0);
 }

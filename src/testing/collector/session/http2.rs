@@ -489,7 +489,11 @@ impl Http2 {
         let body: Vec<u8> = raw.data.iter().flatten().copied().collect();
         // A client that has gone already needs no refusal.
         if let Ok(Sent::Head(mut stream)) = send(respond, &raw, body.is_empty()) {
-            let _ = stream.send_data(Bytes::from(body), true);
+            stream.reserve_capacity(body.len());
+            // Words without room in the client's window would wait in `h2` before the reset of a body that nobody reads,
+            // and it takes a connection that ends meanwhile for a fault of its own.
+            let fits = stream.capacity() >= body.len();
+            let _ = stream.send_data(if fits { body.into() } else { Bytes::new() }, true);
         }
     }
 
