@@ -115,7 +115,7 @@ fn another_signal_is_noticed_where_its_shape_differs() {
 
 #[test]
 fn fields_that_are_not_known_are_kept_and_not_looked_at() {
-    // Spec 6: of every wire type, a group with another inside among them.
+    // spec 6: of every wire type, a group with another inside among them.
     let unknown = b"\xa0\x06\x05\xa1\x06\0\0\0\0\0\0\0\0\xa2\x06\x01\xff\xa3\x06\xab\x06\xac\x06\xa4\x06\xa5\x06\0\0\0\0";
     let mut bytes = traces().encode_to_vec();
     bytes.extend(unknown);

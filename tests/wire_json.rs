@@ -24,6 +24,7 @@ fn span(field: &str) -> Result<otlp_embed::pb::trace::Span, otlp_embed::Error> {
     Ok(message.resource_spans[0].scope_spans[0].spans[0].clone())
 }
 
+/// Hex ids, integer enums, lowerCamelCase, 64-bit integers as decimal strings (spec 31).
 #[test]
 fn a_span_looks_as_the_specification_says() {
     let mut batch = TraceBatch::new(&Resource::builder().attr("service.name", "shop").build());
@@ -43,7 +44,6 @@ fn a_span_looks_as_the_specification_says() {
         );
     span.end();
     drop(span);
-    // Spec 31: hex ids, integer enums, lowerCamelCase, 64-bit integers as decimal strings.
     assert_eq!(
         json(&batch.finish()),
         concat!(
@@ -60,6 +60,7 @@ fn a_span_looks_as_the_specification_says() {
     );
 }
 
+/// As spec 31 has bytes.
 #[test]
 fn bytes_are_base64_and_what_receivers_insist_on_is_there() {
     // A log record whose body is bytes, with an attribute without a key and an empty array.
@@ -82,6 +83,7 @@ fn bytes_are_base64_and_what_receivers_insist_on_is_there() {
     assert_eq!(json(&empty), r#"{"resourceMetrics":[]}"#);
 }
 
+/// Fields that are not known are ignored (spec 6), the others taken in every form that spec 31 allows.
 #[test]
 fn writers_may_differ() {
     let name = |field| span(field).expect("a span").name;

@@ -38,6 +38,7 @@ fn whole(request: &Request) -> Vec<u8> {
     request.segments().collect::<Vec<_>>().concat()
 }
 
+/// As spec 1 and 2 ask.
 #[test]
 fn parts_are_slices_of_the_request_but_for_heads() {
     let request = batch(30).with_header("x-tenant", "acme").expect("a header");
@@ -87,6 +88,7 @@ fn what_fits_is_left_alone() {
     );
 }
 
+/// Down to single records (spec 2).
 #[test]
 fn a_record_that_is_too_large_alone_takes_no_other_with_it() {
     let mut batch = TraceBatch::new(&Resource::new());
