@@ -101,7 +101,9 @@ fn answers_are_cut_anywhere() {
     assert_eq!(client.session.fate(), Fate::Closed);
     let response = client.response().unwrap();
     assert_eq!((response.status, response.field("connection")), (200, None));
-    assert_eq!(builder.inbox().counters().calls_cancelled, 0);
+    let counters = builder.inbox().counters();
+    assert_eq!((counters.calls_cancelled, counters.requests_accepted), (0, 1));
+    assert!(builder.inbox().requests()[0].is_accepted());
     // The delay comes first, then the cut.
     let late = Answer::Ok.after(Duration::from_secs(1)).cut_after(9);
     let (_, mut client) = client_answering(late);

@@ -131,9 +131,10 @@ impl Answer {
             Self::PartialSuccess { rejected, .. } => {
                 items.saturating_sub(u64::try_from(*rejected).unwrap_or(0))
             }
-            Self::Delay(_, answer) | Self::Drain(answer) | Self::Compressed(_, answer) => {
-                answer.accepted(protocol, items)
-            }
+            Self::Delay(_, answer)
+            | Self::Drain(answer)
+            | Self::Compressed(_, answer)
+            | Self::Cut(usize::MAX, answer) => answer.accepted(protocol, items),
             _ if self.is_success_over(protocol) => items,
             _ => 0,
         }
@@ -149,9 +150,11 @@ impl Answer {
         match self {
             Self::Ok | Self::PartialSuccess { .. } => true,
             Self::Status { code, .. } => *code == Code::OK,
-            Self::Delay(_, answer) | Self::Drain(answer) | Self::Compressed(_, answer) => {
-                answer.is_success_over(protocol)
-            }
+            // One that is cut after its end is whole.
+            Self::Delay(_, answer)
+            | Self::Drain(answer)
+            | Self::Compressed(_, answer)
+            | Self::Cut(usize::MAX, answer) => answer.is_success_over(protocol),
             Self::HttpStatus(status) => protocol != Protocol::Grpc && (200..300).contains(status),
             Self::Raw(raw) => raw.is_success_over(protocol),
             _ => false,
