@@ -9,9 +9,15 @@ mod certificates;
 mod executor;
 mod matrix;
 mod scenarios;
+mod settings;
 mod signals;
 mod support;
 mod way;
+
+mod behaviours {
+    pub use crate::scenarios::*;
+    pub use crate::settings::*;
+}
 
 /// A module for each adapter, in it one for each way, with one test a scenario.
 macro_rules! conformance {
@@ -32,7 +38,7 @@ macro_rules! conformance {
         $(
             #[test]
             fn $scenario() {
-                crate::adapters::$adapter(|runtime| crate::scenarios::$scenario(runtime, crate::way::Way::$way));
+                crate::adapters::$adapter(|runtime| crate::behaviours::$scenario(runtime, crate::way::Way::$way));
             }
         )+
     };
@@ -89,6 +95,13 @@ conformance!([
         keeps_the_memory_limit,
         shuts_down_and_reports,
         is_defined_after_the_verdict,
+        splits_what_is_too_large,
+        splits_by_the_request_limit,
+        asks_for_credentials_each_attempt,
+        refuses_an_oversize_answer,
+        ends_before_a_silent_peer,
+        replaces_old_connections,
+        serves_two_destinations,
     ]
     // Names and addresses are looked up before anything is spoken: `grpc` has these.
     http: HTTP => [
@@ -116,6 +129,14 @@ conformance!([
         keeps_the_memory_limit,
         shuts_down_and_reports,
         is_defined_after_the_verdict,
+        splits_what_is_too_large,
+        splits_by_the_request_limit,
+        asks_for_credentials_each_attempt,
+        refuses_an_oversize_answer,
+        ends_before_a_silent_peer,
+        replaces_old_connections,
+        serves_two_destinations,
+        follows_no_redirect,
     ]
     http_tls: HTTP_TLS => [
         gives_up_at_the_deadline,
@@ -126,6 +147,9 @@ conformance!([
         ends_before_a_stalled_peer,
         refuses_garbage,
         shuts_down_and_reports,
+        ends_before_a_silent_peer,
+        replaces_old_connections,
+        refuses_an_oversize_answer,
     ]
     grpc_tls: GRPC_TLS => [
         survives_late_answers,
@@ -138,6 +162,9 @@ conformance!([
         ends_before_a_stalled_peer,
         cancels_what_is_dropped,
         shuts_down_and_reports,
+        ends_before_a_silent_peer,
+        splits_what_is_too_large,
+        replaces_old_connections,
     ]
     http2_tls: HTTP2_TLS => [
         moves_on_at_goaway,
@@ -146,5 +173,13 @@ conformance!([
         sends_five_megabytes,
         ends_before_a_stalled_peer,
         shuts_down_and_reports,
+        splits_what_is_too_large,
+        splits_by_the_request_limit,
+        asks_for_credentials_each_attempt,
+        refuses_an_oversize_answer,
+        ends_before_a_silent_peer,
+        replaces_old_connections,
+        serves_two_destinations,
+        follows_no_redirect,
     ]
 });

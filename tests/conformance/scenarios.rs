@@ -1,23 +1,16 @@
 //! The behaviours. Each takes a runtime, plays one story against a peer and looks at the verdicts and the account.
 
 use crate::batches::{batch, batch_with};
-use crate::support::{BlackHole, build, not_once, peer_that_says, refused};
+use crate::support::{BlackHole, balanced, build, not_once, peer_that_says, refused};
 use crate::way::Way;
 use core::time::Duration;
 use futures_util::future::join_all;
 use otlp_embed::policy::RetryPolicy;
 use otlp_embed::rt::Runtime;
 use otlp_embed::testing::Answer;
-use otlp_embed::{Code, Config, DropReason, ExportState, Exporter};
+use otlp_embed::{Code, Config, DropReason, ExportState};
 use std::io;
 use std::sync::mpsc;
-
-fn balanced<R: Runtime>(exporter: &Exporter<R>) {
-    let stats = exporter.stats();
-    assert!(stats.is_conserved(), "{stats:?}");
-    assert_eq!(stats.in_flight, 0, "{stats:?}");
-    assert_eq!(stats.bytes_in_flight, 0, "{stats:?}");
-}
 
 pub async fn delivers_every_span_once<R: Runtime>(runtime: R, way: Way) {
     let collector = way.collector();

@@ -12,6 +12,14 @@ pub fn build<R: Runtime>(runtime: R, config: Config) -> Exporter<R> {
     config.build(runtime).expect("the configuration works")
 }
 
+/// The account at rest.
+pub fn balanced<R: Runtime>(exporter: &Exporter<R>) {
+    let stats = exporter.stats();
+    assert!(stats.is_conserved(), "{stats:?}");
+    assert_eq!(stats.in_flight, 0, "{stats:?}");
+    assert_eq!(stats.bytes_in_flight, 0, "{stats:?}");
+}
+
 /// How often each span of `0..count` arrived, where that is not once.
 pub fn not_once(collector: &Collector, count: u64) -> BTreeMap<u64, usize> {
     let mut seen: BTreeMap<u64, usize> = (0..count).map(|id| (id, 0)).collect();
@@ -70,4 +78,10 @@ impl BlackHole {
 pub fn refused() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it is bound")
+}
+
+/// A listener whose connections stand and are never served.
+pub fn silent() -> (SocketAddr, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    (listener.local_addr().expect("it is bound"), listener)
 }
