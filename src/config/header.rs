@@ -37,7 +37,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(String, String), &'stati
 }
 
 /// Whether a header of this name is likely to carry a credential.
-pub(super) fn is_credential(name: &str) -> bool {
+pub(crate) fn is_credential(name: &str) -> bool {
     let marks = [
         "auth",
         "token",

@@ -17,6 +17,8 @@ mod tls;
 
 pub use choices::{Compression, HistogramAggregation, Protocol, TemporalityPreference};
 pub(crate) use header::checked_header;
+#[cfg(any(feature = "http", feature = "http2"))]
+pub(crate) use header::is_credential;
 pub use report::{ConfigEntry, ConfigReport};
 pub use settings::{Keepalive, Lane, Proxy, Route, Settings};
 #[cfg(feature = "tls")]

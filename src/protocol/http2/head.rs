@@ -1,6 +1,6 @@
 //! The heads of requests, as gRPC or OTLP/HTTP has them.
 
-use crate::config::{Lane, Route};
+use crate::config::{Lane, Route, is_credential};
 use crate::encode::Signal;
 use crate::protocol::{Outgoing, grpc};
 use alloc::format;
@@ -107,7 +107,7 @@ impl Heads {
             return Ok(());
         }
         for (name, value) in outgoing.request.headers() {
-            append(headers, name, value, name == "authorization")?;
+            append(headers, name, value, is_credential(name))?;
         }
         for (name, value) in outgoing.credentials {
             append(headers, name, value, true)?;
@@ -151,7 +151,7 @@ impl Heads {
         }
         let mut headers = grpc::common(&self.user_agent, route)?;
         for (name, value) in &*route.headers {
-            append(&mut headers, name, value, name == "authorization")?;
+            append(&mut headers, name, value, is_credential(name))?;
         }
         Ok(headers)
     }
@@ -182,6 +182,7 @@ mod tests {
             .with_endpoint("http://[::1]:9")
             .with_header("x-tenant", "a")
             .with_header("x-tenant", "b")
+            .with_header("x-api-key", "hunter2")
             .settings()
             .expect("settings that work");
         let request = Request::from_segments(Signal::Traces, 1, Vec::new())
@@ -215,6 +216,8 @@ mod tests {
             );
             assert_eq!(header("x-tenant"), "a,b");
             assert_eq!(header("x-one"), "1");
+            let is_secret = |name: &str| head.headers()[name].is_sensitive();
+            assert!(is_secret("x-api-key") && !is_secret("x-tenant"));
             assert_eq!(header("grpc-timeout"), "10000000u", "spec 43");
         }
     }

@@ -1,6 +1,6 @@
 //! The head of a request.
 
-use crate::config::{Lane, Protocol, Route};
+use crate::config::{Lane, Protocol, Route, is_credential};
 use crate::protocol::Outgoing;
 use crate::protocol::decoding::ACCEPT_ENCODING;
 use alloc::format;
@@ -82,7 +82,7 @@ pub(in crate::protocol) fn common<'a>(
     check(&fields[0])?;
     for (name, value) in &*route.headers {
         if credentials.iter().all(|(known, _)| known != name) {
-            fields.push(checked(name, value, name == "authorization")?);
+            fields.push(checked(name, value, is_credential(name))?);
         }
     }
     Ok(fields)
@@ -101,7 +101,7 @@ pub(in crate::protocol) fn own<'a>(
         .request
         .headers()
         .iter()
-        .map(|(name, value)| checked(name, value, name == "authorization"));
+        .map(|(name, value)| checked(name, value, is_credential(name)));
     let of_attempt = credentials.iter().map(|(name, value)| checked(name, value, true));
     of_request.chain(of_attempt)
 }
