@@ -514,3 +514,35 @@ fn what_came_before_the_request_is_no_answer_to_it() {
         assert_eq!(world.opened(), if is_answer { 2 } else { 1 });
     }
 }
+
+/// What waits to be encrypted when a call ends never leaves: nobody can have processed the request.
+#[test]
+fn a_request_whose_end_was_not_encrypted_was_not_sent() {
+    for is_cancelled in [false, true] {
+        let setup = setup().alpn(&[b"http/1.1"]);
+        let mut world = setup.world(Protocol::HttpProtobuf, http1);
+        world.export(batch(0, 3)).expect("delivered");
+        let request = large(6);
+        assert!(
+            (400 << 10..1 << 20).contains(&request.encoded_len()),
+            "{}",
+            request.encoded_len()
+        );
+        world.take_at_most = Some(world.taken + (64 << 10));
+        let id = world.submit(request.with_timeout(SECOND));
+        while world.step() {}
+        if is_cancelled {
+            world.fact(Fact::Cancel(id));
+        } else {
+            let error = world.run_until_settled(id).expect_err("it is not taken");
+            assert_eq!(
+                (error.counts().unknown, error.counts().dropped),
+                (0, 6),
+                "{error}"
+            );
+        }
+        let stats = world.engine.stats();
+        assert!(stats.is_conserved(), "{stats:?}");
+        assert_eq!(stats.unknown, 0, "{stats:?}");
+    }
+}

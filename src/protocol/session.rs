@@ -129,8 +129,9 @@ impl Connection for Session {
     }
 
     fn cancel(&mut self, now: Instant, call: CallId) -> bool {
+        let holds_back = self.holds_back();
         match self.inner_mut() {
-            Some(inner) => inner!(inner, inner => inner.cancel(now, call)),
+            Some(inner) => inner!(inner, inner => inner.cancel(now, call)) && !holds_back,
             None => false,
         }
     }
@@ -221,6 +222,7 @@ impl Connection for Session {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
+        let holds_back = self.holds_back();
         let event = self.inner_mut()?.poll_event()?;
         #[cfg(feature = "tls")]
         if let (Stage::Secure(tls, _), Event::Closed(_)) = (&mut self.stage, &event) {
@@ -230,6 +232,13 @@ impl Connection for Session {
             // What the peer never admitted it did not process, whatever was sent to it.
             (Event::Ended(call, CallEnd::Unprocessed(_) | CallEnd::Unanswered(_)), Some(refusal)) => {
                 Event::Ended(call, CallEnd::Unprocessed(refusal.clone()))
+            }
+            // The end of the request waits to be encrypted, and the connection is over with its one call.
+            (Event::Ended(call, CallEnd::Expired { .. }), _) if holds_back => {
+                Event::Ended(call, CallEnd::Expired { sent: false })
+            }
+            (Event::Ended(call, CallEnd::Unanswered(failure)), _) if holds_back => {
+                Event::Ended(call, CallEnd::Unprocessed(failure))
             }
             (Event::Closed(_), Some(refusal)) => Event::Refused(refusal.message.clone()),
             (event, _) => event,
@@ -313,6 +322,15 @@ impl Session {
             Stage::Over => {}
         }
         false
+    }
+
+    /// Whether the end of the one request under way has not left TLS.
+    fn holds_back(&self) -> bool {
+        match &self.stage {
+            #[cfg(feature = "tls")]
+            Stage::Secure(tls, inner) => tls.holds_back() && !inner!(inner, inner => inner.is_multiplexed()),
+            _ => false,
+        }
     }
 
     /// Notes the time of a fact.

@@ -158,6 +158,11 @@ impl Secured {
         self.queue.is_empty() && self.is_flowing()
     }
 
+    /// Whether plaintext waits that was not encrypted: it has not left, and does not once the connection is over.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// The failure where both sides agreed on no protocol that can be spoken here.
     pub(super) fn no_protocol(&self) -> Failure {
         failure::no_protocol(&self.name)
