@@ -130,21 +130,24 @@ impl Preparer {
         if request.encoded_len() > max {
             return Made::Done(Err(too_large(request, max, route)));
         }
-        let plain = match written(&request, route) {
+        let plain = match written(&request, route, max) {
             Ok(plain) => plain,
             Err(error) => {
                 let error = dropped(error, &request, DropReason::NotRetryable, route);
                 return Made::Done(Err(Refused { request, error }));
             }
         };
+        let plain = match plain {
+            Ok(plain) => plain,
+            Err(plain_len) => {
+                let scaled = scaled(max, request.encoded_len(), plain_len).min(request.encoded_len() - 1);
+                return match is_divisible(&request, scaled) {
+                    true => Made::Smaller(request, scaled),
+                    false => Made::Done(Err(too_large(request, max, route))),
+                };
+            }
+        };
         let plain_len = plain.len();
-        if plain_len > max {
-            let scaled = scaled(max, request.encoded_len(), plain_len).min(request.encoded_len() - 1);
-            return match is_divisible(&request, scaled) {
-                true => Made::Smaller(request, scaled),
-                false => Made::Done(Err(too_large(request, max, route))),
-            };
-        }
         Made::Done(Ok(Part {
             body: coding::compress(route.compression, &plain),
             request,
@@ -214,12 +217,17 @@ impl Prepared {
     }
 }
 
-/// The message in the form of its route, not compressed. A form that is not built in is refused with the configuration.
-fn written(request: &Request, route: &Route) -> Result<Body, Error> {
+/// The message in the form of its route, not compressed, or its length where that is more than `bytes_max`. A form that is
+/// not built in is refused with the configuration.
+#[cfg_attr(
+    not(feature = "json"),
+    allow(unused_variables, reason = "only JSON is longer than the request")
+)]
+fn written(request: &Request, route: &Route, bytes_max: usize) -> Result<Result<Body, usize>, Error> {
     match route.protocol {
         #[cfg(feature = "json")]
-        Protocol::HttpJson => json::from_wire(request.signal(), request.body()),
-        _ => Ok(request.body().clone()),
+        Protocol::HttpJson => json::from_wire(request.signal(), request.body(), bytes_max),
+        _ => Ok(Ok(request.body().clone())),
     }
 }
 

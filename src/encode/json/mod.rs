@@ -14,7 +14,8 @@ use crate::error::Error;
 use alloc::format;
 use alloc::vec::Vec;
 
-/// An encoded request as JSON, in chunks.
+/// An encoded request as JSON, in chunks, or the length of its JSON where that is more than `bytes_max`. A hostile message
+/// makes thirty times its length, no more of which is held than is wanted.
 ///
 /// Ids are hexadecimal, enumerations integers, names in lowerCamelCase, 64-bit integers decimal strings, bytes base64, and
 /// numbers that are none the strings `NaN`, `Infinity` and `-Infinity`. Fields that are not set are left out, but for those
@@ -23,9 +24,9 @@ use alloc::vec::Vec;
 /// # Errors
 ///
 /// A misuse error, when the bytes are no export request of the signal.
-pub(crate) fn from_wire(signal: Signal, body: &Body) -> Result<Body, Error> {
+pub(crate) fn from_wire(signal: Signal, body: &Body, bytes_max: usize) -> Result<Result<Body, usize>, Error> {
     let request = Reader::new(body.segments());
-    let mut chunks = text::Chunks::new(body.len());
+    let mut chunks = text::Chunks::new(body.len(), bytes_max);
     output::message(&mut chunks, &[request], tables::request(signal), DEPTH_MAX).map_err(|fault| {
         Error::misuse(format!(
             "the bytes are no export request of {}, byte {}: {}",
@@ -34,7 +35,7 @@ pub(crate) fn from_wire(signal: Signal, body: &Body) -> Result<Body, Error> {
             fault.why
         ))
     })?;
-    Ok(Body::new(chunks.finish()))
+    Ok(chunks.finish().map(Body::new))
 }
 
 /// Encodes a request of JSON.

@@ -16,11 +16,15 @@ pub(super) struct Chunks {
     chunk: Vec<u8>,
     used: usize,
     done: Vec<Bytes>,
+    /// Bytes in chunks before this one, kept or not.
+    done_bytes: usize,
+    /// Text beyond this length is measured and not kept.
+    bytes_max: usize,
 }
 
 impl Chunks {
-    /// Room for the JSON of an encoded request of that length.
-    pub(super) fn new(encoded_len: usize) -> Self {
+    /// Room for the JSON of an encoded request of that length, of at most so many bytes.
+    pub(super) fn new(encoded_len: usize, bytes_max: usize) -> Self {
         let pool = shared_pool();
         // Names and quotes about double the size of most requests.
         let len = encoded_len
@@ -32,12 +36,18 @@ impl Chunks {
             chunk,
             used: 0,
             done: Vec::new(),
+            done_bytes: 0,
+            bytes_max,
         }
     }
 
-    pub(super) fn finish(mut self) -> Vec<Bytes> {
+    /// The text, or its length where that is beyond the limit.
+    pub(super) fn finish(mut self) -> Result<Vec<Bytes>, usize> {
         self.flush();
-        self.done
+        match self.done_bytes {
+            len if len > self.bytes_max => Err(len),
+            _ => Ok(self.done),
+        }
     }
 
     #[inline]
@@ -70,14 +80,18 @@ impl Chunks {
 
     /// The size of the next chunk: as much as there is already.
     fn grown_len(&self, wanted: usize) -> usize {
-        let so_far: usize = self.done.iter().map(Bytes::len).sum();
-        so_far.max(wanted).max(CHUNK_BYTES_MIN)
+        self.done_bytes.max(wanted).max(CHUNK_BYTES_MIN)
     }
 
     fn flush(&mut self) {
         let chunk = core::mem::take(&mut self.chunk);
         let used = core::mem::take(&mut self.used);
-        if used == 0 {
+        self.done_bytes = self.done_bytes.saturating_add(used);
+        let is_too_long = self.done_bytes > self.bytes_max;
+        if is_too_long {
+            self.done.clear();
+        }
+        if used == 0 || is_too_long {
             if let Some(pool) = &self.pool {
                 pool.put(chunk);
             }
@@ -236,9 +250,9 @@ mod tests {
     use alloc::vec;
 
     fn written(write: impl FnOnce(&mut Chunks)) -> String {
-        let mut chunks = Chunks::new(0);
+        let mut chunks = Chunks::new(0, usize::MAX);
         write(&mut chunks);
-        String::from_utf8(chunks.finish().concat()).unwrap_or_default()
+        String::from_utf8(chunks.finish().unwrap_or_default().concat()).unwrap_or_default()
     }
 
     #[test]
@@ -311,13 +325,24 @@ mod tests {
     #[test]
     fn chunks_grow_and_hold_what_was_written() {
         let text = vec![b'x'; 3_000_000];
-        let mut chunks = Chunks::new(10);
+        let mut chunks = Chunks::new(10, text.len());
         for piece in text.chunks(7_001) {
             chunks.put(piece);
         }
-        let done = chunks.finish();
+        let done = chunks.finish().unwrap_or_default();
         assert_eq!(done.concat(), text);
         assert!(done.len() < 16, "{} chunks", done.len());
         assert!(done.iter().all(|chunk| chunk.len() <= CHUNK_BYTES_MAX));
+    }
+
+    #[test]
+    fn text_beyond_the_limit_is_measured_and_not_kept() {
+        let mut chunks = Chunks::new(10, 1_000_000);
+        for _ in 0..3_000 {
+            chunks.put(&[b'x'; 1_000]);
+            let kept: usize = chunks.done.iter().map(Bytes::len).sum();
+            assert!(kept <= 1_000_000, "{kept} bytes are kept");
+        }
+        assert_eq!(chunks.finish().err(), Some(3_000_000));
     }
 }
