@@ -22,7 +22,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(String, String), &'stati
         return Err("a name consists of letters, digits, '-', '_' and '.'");
     }
     if RESERVED.contains(&&*lower) || lower.starts_with("grpc-") {
-        return Err("the exporter sets this header itself");
+        return Err("the exporter sets this header itself, or has no use for it");
     }
     let value = value.trim();
     if lower.ends_with("-bin") && !is_base64(value) {
@@ -74,16 +74,22 @@ pub(super) fn user_agent(product: Option<&str>) -> Result<String, &'static str> 
     Ok(format!("{product} {OWN}"))
 }
 
-/// Headers that a protocol sets itself.
-const RESERVED: [&str; 9] = [
-    "content-type",
+/// Headers that say how a request is framed, or that ask for another protocol: they are the connection's own.
+pub(crate) const RESERVED: [&str; 15] = [
+    "accept-encoding",
+    "connection",
     "content-encoding",
     "content-length",
-    "transfer-encoding",
-    "accept-encoding",
-    "te",
+    "content-type",
+    "expect",
     "host",
-    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
     "user-agent",
 ];
 

@@ -16,6 +16,8 @@ mod settle;
 mod tls;
 
 pub use choices::{Compression, HistogramAggregation, Protocol, TemporalityPreference};
+#[cfg(feature = "http")]
+pub(crate) use header::RESERVED;
 pub(crate) use header::checked_header;
 #[cfg(any(feature = "http", feature = "http2"))]
 pub(crate) use header::is_credential;
@@ -476,6 +478,8 @@ mod tests {
             (Config::new().with_memory_limit(0), "with_memory_limit"),
             (Config::new().with_header("", "x"), "with_header"),
             (Config::new().with_header("grpc-timeout", "1S"), "with_header"),
+            (Config::new().with_header("Upgrade", "h2c"), "with_header"),
+            (Config::new().with_header("expect", "100-continue"), "with_header"),
             (Config::new().with_header("x-key", "a\nb"), "with_header"),
             (Config::new().with_header("x-bin", "not base64!"), "base64"),
             (Config::new().with_header("x-bin", "AAAAA"), "base64"),

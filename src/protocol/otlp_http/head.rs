@@ -1,30 +1,11 @@
 //! The head of a request.
 
-use crate::config::{Lane, Protocol, Route, is_credential};
+use crate::config::{Lane, Protocol, RESERVED, Route, is_credential};
 use crate::protocol::Outgoing;
 use crate::protocol::decoding::ACCEPT_ENCODING;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// Headers that say how a request is framed, or that ask for another protocol: they are the connection's own.
-const RESERVED: [&str; 15] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "accept-encoding",
-];
 
 /// A header field of a request.
 #[derive(Clone, Copy)]
