@@ -58,7 +58,7 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// # let (ca, chain, key) = ("ca.pem", "client.pem", "client.key");
 /// let config = Config::new()
-///     .with_endpoint("https://collector.example:4317")
+///     .with_endpoint("https://collector.example:4318")
 ///     .with_tls(Tls::new().with_ca_file(ca).with_client_certificate_files(chain, key));
 /// ```
 #[derive(Clone)]
