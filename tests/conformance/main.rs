@@ -5,6 +5,7 @@ mod adapters;
 mod batches;
 #[path = "../support/certificates.rs"]
 mod certificates;
+mod crowd;
 #[path = "../../examples/support/executor.rs"]
 mod executor;
 mod matrix;
@@ -183,3 +184,30 @@ conformance!([
         follows_no_redirect,
     ]
 });
+
+/// A test for each way, with many tasks and with many threads.
+macro_rules! crowd {
+    ($($name:ident: $way:ident),+ $(,)?) => {
+        mod crowd_of_tasks {
+            $(
+                #[test]
+                fn $name() {
+                    crate::crowd::tasks(crate::way::Way::$way);
+                }
+            )+
+        }
+        mod crowd_of_threads {
+            $(
+                #[test]
+                fn $name() {
+                    crate::crowd::threads(crate::way::Way::$way);
+                }
+            )+
+        }
+    };
+}
+
+crowd!(
+    grpc: GRPC, grpc_tls: GRPC_TLS, grpc_unix: GRPC_UNIX, http_protobuf: HTTP, http_protobuf_unix: HTTP_UNIX,
+    http_protobuf_tls: HTTP_TLS, http2_protobuf_tls: HTTP2_TLS, http_json: JSON,
+);
