@@ -141,7 +141,6 @@ conformance!([
     ]
     http_tls: HTTP_TLS => [
         gives_up_at_the_deadline,
-        survives_late_answers,
         resends_after_a_lost_connection,
         replaces_a_dead_connection,
         sends_five_megabytes,
