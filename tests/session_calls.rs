@@ -329,17 +329,15 @@ fn a_session_is_send() {
 }
 
 #[test]
-fn a_header_that_http2_forbids_fails_its_call_alone() {
-    let mut raw = Raw::new();
-    let bad = request(1).with_header("upgrade", "x").expect("fit for metadata");
-    let deadline = raw.now + Duration::from_secs(1);
-    let failure = raw
-        .session
-        .start(raw.now, CallId(7), &raw.settings.outgoing(&bad, deadline))
-        .expect_err("HTTP/2 has no upgrade");
-    assert!(!failure.is_retryable, "{failure:?}");
-    assert!(raw.session.can_start());
-    let call = raw.call(10);
-    raw.input(&[success(1), success(3)].concat());
-    assert!(raw.log.is_ok(call), "{:?} {:?}", raw.log.ends, raw.log.closed);
+fn a_header_that_http_forbids_is_refused_where_it_is_set() {
+    for name in [
+        "upgrade",
+        "Connection",
+        "keep-alive",
+        "proxy-connection",
+        "expect",
+    ] {
+        let error = request(1).with_header(name, "x").expect_err(name);
+        assert!(error.is_misuse() && error.to_string().contains(name), "{error}");
+    }
 }

@@ -130,7 +130,8 @@ impl<P: Connection> Engine<P> {
     /// have one outcome: the sum of theirs. A single record that is larger than the settings allow is dropped.
     pub fn submit(&mut self, now: Instant, request: Request) -> ExportId {
         let prepared = self.preparer.prepare(request);
-        self.submit_prepared(now, now, prepared)
+        self.advance_clock(now);
+        self.submit_prepared(self.now, self.now, prepared)
     }
 
     /// Takes an export that was made ready elsewhere, by this engine's own preparer. Its deadline runs from when that was
