@@ -81,12 +81,11 @@ impl<B: Board> Exporter<B> {
                         }
                     }
                 }
-                Action::Close(conn) => {
-                    if self.conn.take_if(|open| *open == conn).is_some() {
-                        self.board.close();
-                    }
+                Action::Close(conn) if self.conn.take_if(|open| *open == conn).is_some() => {
+                    self.board.close()
                 }
-                // Later kinds are for exporters that are set up to need them.
+                // A connection that was never opened is closed already, and later kinds of action are for exporters
+                // that are set up to need them.
                 _ => {}
             }
         }
