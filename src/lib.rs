@@ -36,6 +36,7 @@
 //! | `tls-ring`, `tls-aws-lc` | `tls` with a provider |
 //! | `tls-webpki-roots`, `tls-native-roots` | `tls` with roots: Mozilla's, or those of the operating system |
 //! | `tokio`, `smol`, `futures-io` | an adapter each in `rt` |
+//! | `log` | diagnostics at `warn` to the crate `log`, where no observer is set |
 //! | `testing` | a collector to test against |
 //! | `std` | sockets, names, futures, plain threads, environment variables; brought by all but `http` and `json` |
 //! | `http2` | internal: the HTTP/2 that `grpc` brings, on which OTLP/HTTP is spoken too where TLS negotiates it |
@@ -60,10 +61,11 @@
 //! | [`pb`] | OTLP messages as owned structs |
 //! | [`encode`] | telemetry to protobuf in one forward pass; counting, splitting and JSON of what is encoded |
 //! | `coding` | compression and decompression |
-//! | [`policy`] | retry and backoff |
+//! | [`policy`] | retry and backoff, circuit breaker, rate limiter, concurrency, batch size |
 //! | [`protocol`] | one connection, sans-IO: proxy, TLS, HTTP/1.1 or HTTP/2, gRPC or OTLP/HTTP |
 //! | [`export`] | one export, many exports, and their shells |
 //! | [`rt`] | sockets, clocks and timers of a runtime |
+//! | [`pipeline`] | queue, batches, delivery, several endpoints, actor, streaming, scheduler |
 #![no_std]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -84,6 +86,8 @@ mod error;
 pub mod export;
 mod outcome;
 pub mod pb;
+#[cfg(feature = "std")]
+pub mod pipeline;
 pub mod policy;
 pub mod protocol;
 #[cfg(feature = "std")]

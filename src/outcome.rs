@@ -63,11 +63,19 @@ pub enum DropReason {
     Shutdown,
     /// A single record is larger than a request may be.
     TooLarge,
+    /// The queue was full when they came.
+    QueueFull,
+    /// They were the oldest in a full queue, and made room for newer ones.
+    Evicted,
+    /// They waited in the queue for as long as an item may.
+    Expired,
+    /// They were a parent process's, and this is its child.
+    Forked,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Cancelled,
         Self::Deadline,
         Self::Attempts,
@@ -75,6 +83,10 @@ impl DropReason {
         Self::MemoryLimit,
         Self::Shutdown,
         Self::TooLarge,
+        Self::QueueFull,
+        Self::Evicted,
+        Self::Expired,
+        Self::Forked,
     ];
 
     /// The position in [`ALL`](Self::ALL).
@@ -92,6 +104,10 @@ impl DropReason {
             Self::MemoryLimit => "memory limit",
             Self::Shutdown => "shutdown",
             Self::TooLarge => "too large",
+            Self::QueueFull => "queue full",
+            Self::Evicted => "evicted from a full queue",
+            Self::Expired => "expired in the queue",
+            Self::Forked => "left to the parent process",
         }
     }
 }

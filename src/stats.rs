@@ -7,7 +7,7 @@ use core::fmt;
 /// A snapshot of an exporter's account, exact at the moment it was taken.
 ///
 /// The law of conservation holds at every moment:
-/// `accepted = delivered + rejected + dropped (all reasons) + unknown + in_flight`.
+/// `accepted = delivered + rejected + dropped (all reasons) + unknown + queued + in_flight`.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -21,6 +21,8 @@ pub struct Stats {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Items whose request was taken whole by the socket and never answered.
     pub unknown: u64,
+    /// Items that wait in the exporter's pipelines for an export, or for the next one.
+    pub queued: u64,
     /// Items of exports that have no verdict yet, backoff included.
     pub in_flight: u64,
     /// Exports that have no verdict yet.
@@ -53,7 +55,8 @@ impl Stats {
 
     /// Whether the law of conservation holds. It always does; the tests ask after every event.
     pub fn is_conserved(&self) -> bool {
-        self.accepted == self.delivered + self.rejected + self.dropped_total() + self.unknown + self.in_flight
+        let settled = self.delivered + self.rejected + self.dropped_total() + self.unknown;
+        self.accepted == settled + self.queued + self.in_flight
     }
 
     /// Where the settled items ended up.
@@ -85,6 +88,7 @@ impl fmt::Debug for Stats {
             .field("rejected", &self.rejected)
             .field("dropped", &Dropped(self))
             .field("unknown", &self.unknown)
+            .field("queued", &self.queued)
             .field("in_flight", &self.in_flight)
             .field("exports_in_flight", &self.exports_in_flight)
             .field("bytes_in_flight", &self.bytes_in_flight)
@@ -109,7 +113,7 @@ impl Report {
     /// Items that did not verifiably reach the collector.
     pub fn lost(&self) -> u64 {
         let settled = self.stats.settled();
-        settled.total() - settled.delivered + self.stats.in_flight
+        settled.total() - settled.delivered + self.stats.queued + self.stats.in_flight
     }
 }
 
