@@ -376,7 +376,7 @@ fn time_is_what_one_waits_for() {
     let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     for wait in [3, 1, 2] {
         let (clock, order) = (clock.clone(), order.clone());
-        _ = network.spawn(async move {
+        network.spawn(async move {
             clock.sleep(secs(wait)).await;
             order.lock().unwrap().push((wait, clock.now() - begin));
         });
@@ -477,11 +477,11 @@ fn what_is_left_over_is_dropped_in_any_order() {
     let exporter = exporter(&network, &collector);
     let mut export = Box::pin(exporter.export(batch(0, 1)));
     let network_2 = network.clone();
-    _ = network.spawn(async move {
+    network.spawn(async move {
         network_2.clock().sleep(secs(1)).await;
         network_2.abort_tasks();
     });
-    _ = network.spawn(exporter.driver());
+    network.spawn(exporter.driver());
     network.run_for(secs(2));
     assert!(panic_of(|| network.block_on(std::future::pending::<()>())).starts_with("deadlock"));
     assert_eq!(network.block_on(&mut export).expect("delivered").delivered(), 1);

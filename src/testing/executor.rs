@@ -209,7 +209,6 @@ impl Wake for Signal {
 ///
 /// Where it is polled again after it was ready, or its task was dropped before its end, as
 /// [`Network::abort_tasks`](super::Network::abort_tasks) does.
-#[must_use = "the task runs on without it; drop it to say so"]
 pub struct JoinHandle<T>(Arc<Mutex<Slot<T>>>);
 
 struct Slot<T> {
