@@ -195,6 +195,17 @@ impl Network {
     /// its way. Where everything happens at one time and nobody ever waits. Where a task panics. Within another call on
     /// this network.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.block_on_checked(future, || ())
+    }
+
+    /// As [`block_on`](Self::block_on), and calls `check` after everything that happens: each poll of a task, each arrival,
+    /// each move of the clock. What is to hold at all times, such as
+    /// [`Stats::is_conserved`](crate::Stats::is_conserved), is asserted there.
+    ///
+    /// # Panics
+    ///
+    /// As [`block_on`](Self::block_on), and with `check`.
+    pub fn block_on_checked<F: Future>(&self, future: F, mut check: impl FnMut()) -> F::Output {
         let _running = self.0.executor.enter();
         let mut future = pin!(future);
         let (root, waker) = self.0.executor.waker();
@@ -207,8 +218,10 @@ impl Network {
                 if id != root {
                     self.0.executor.poll_task(id);
                 } else if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                    check();
                     return output;
                 }
+                check();
             }
             pace.check(self.0.clock.now());
             assert!(
@@ -217,6 +230,7 @@ impl Network {
                 self.0.clock.now(),
                 self.0.executor.tasks(),
             );
+            check();
         }
     }
 
