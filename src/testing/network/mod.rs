@@ -1,6 +1,6 @@
 //! A network in memory on a virtual clock, for tests of programs that export.
 //!
-//! [`Network`] is a [`Runtime`](crate::rt::Runtime) like those of sockets: an exporter on it goes through connects, TLS,
+//! [`Network`] is a [`Runtime`] like those of sockets: an exporter on it goes through connects, TLS,
 //! HTTP and deadlines exactly as it does elsewhere. It brings collectors to export to, an executor to run on, and a clock
 //! that moves only when every task waits, and then at once to whatever happens next: an outage of an hour is over in
 //! milliseconds. No socket is opened, no thread is started, and no real time passes.
@@ -46,18 +46,23 @@
 //! That holds for what runs on the network alone: a program that reads another clock, draws other random numbers, iterates
 //! a map of std's, or lets another thread take part, brings its own chance along.
 //!
-//! # With another executor
+//! # Under tokio's paused clock
 //!
-//! The futures of an exporter on a network may be polled by any executor, but only [`Network::block_on`] and
-//! [`Network::run_for`] let time pass and bytes arrive. Timers of tokio know nothing of this clock: in a test, wait with
-//! [`Clock::sleep`]. A test that must run under tokio's own paused clock uses [`Network::run_for`] between its steps, or
-//! [`Collector`](crate::testing::Collector) on a real socket, where pausing makes every deadline fire as soon as tokio
-//! waits for the socket.
+//! `Network::on_tokio` (feature `tokio`) gives a network whose clock is tokio's, for a program that waits on timers of
+//! tokio's: under `#[tokio::test(start_paused = true)]` no real time passes there either. Its tasks are spawned on tokio,
+//! and one of them is `Network::drive`. Timers of tokio have a granularity of a millisecond, and the order in which it
+//! polls its tasks is its own, so that the seed decides less.
+//!
+//! Other networks may serve futures that any executor polls, but only [`Network::block_on`] and [`Network::run_for`] let
+//! time pass and bytes arrive on them. With [`Collector`], whose sockets are real, a paused clock
+//! makes every deadline fire as soon as tokio waits for a socket.
 
 mod collector;
 mod link;
 mod socket;
 mod state;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod trace;
 
 pub use collector::SimulatedCollector;
@@ -108,9 +113,13 @@ impl Shared {
 impl Network {
     /// A network with nobody on it.
     pub fn new(seed: u64) -> Self {
+        Self::on(Clock::new(), seed)
+    }
+
+    fn on(clock: Clock, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         Self(Arc::new(Shared {
-            clock: Clock::new(),
+            clock,
             executor: Executor::new(rng.u64(..)),
             state: Mutex::new(State::new(rng)),
         }))
@@ -178,6 +187,7 @@ impl Network {
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
+        self.check_alone();
         self.0.executor.spawn(future)
     }
 
@@ -206,6 +216,7 @@ impl Network {
     ///
     /// As [`block_on`](Self::block_on), and with `check`.
     pub fn block_on_checked<F: Future>(&self, future: F, mut check: impl FnMut()) -> F::Output {
+        self.check_alone();
         let _running = self.0.executor.enter();
         let mut future = pin!(future);
         let (root, waker) = self.0.executor.waker();
@@ -240,6 +251,7 @@ impl Network {
     ///
     /// As [`block_on`](Self::block_on), but that nothing to wait for is no mistake here.
     pub fn run_for(&self, duration: Duration) {
+        self.check_alone();
         let until = self.0.clock.now() + duration;
         let _running = self.0.executor.enter();
         let mut pace = Pace::default();
@@ -257,6 +269,14 @@ impl Network {
                 }
             }
         }
+    }
+
+    fn check_alone(&self) {
+        let follows = self.0.clock.follows();
+        assert!(
+            !follows,
+            "this network is on tokio's clock: run the future, and `Network::drive`, on tokio"
+        );
     }
 
     /// Lets the next thing happen that is due by `until`; whether there was any.
@@ -340,6 +360,8 @@ impl Runtime for Network {
             waker: None,
         };
         state.dials.insert(id, dial);
+        drop(state);
+        self.0.clock.poke();
         Connecting::new(self.0.clone(), id)
     }
 
