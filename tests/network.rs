@@ -3,12 +3,15 @@
 #[path = "support/batches.rs"]
 #[allow(dead_code)]
 mod batches;
+#[path = "support/certificates.rs"]
+mod certificates;
 
 use batches::{batch, batch_with};
+use certificates::{Authority, NAME, ServerTls};
 use otlp_embed::policy::RetryPolicy;
 use otlp_embed::testing::collector::Accepting;
 use otlp_embed::testing::{Answer, Collector, Link, Network, SimulatedCollector};
-use otlp_embed::{Code, Config, Exporter, Protocol};
+use otlp_embed::{Code, Config, Exporter, Protocol, Tls};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -565,4 +568,24 @@ fn a_network_has_one_clock() {
     let network = Network::new(7);
     let text = panic_of(|| runtime.expect("a runtime").block_on(network.drive()));
     assert!(text.contains("use `Network::on_tokio`"), "{text}");
+}
+
+/// TLS is spoken as on sockets, names and all. Its keys are drawn by the provider, so that such a run differs in its bytes.
+#[test]
+fn tls_is_spoken() {
+    let authority = Authority::new("root");
+    let server = ServerTls::new(authority.server(NAME, |_| ()));
+    let network = Network::new(6);
+    let collector = network.collector_with(Collector::builder().with_tls(server.config()));
+    assert_eq!(collector.endpoint(), "https://10.0.0.1:4317");
+    network.set_name(NAME, [collector.addr().ip()]);
+    let config = Config::new()
+        .with_protocol(Protocol::Grpc)
+        .with_endpoint(format!("https://{NAME}:4317"))
+        .with_tls(Tls::new().with_ca_pem(&authority.pem));
+    let exporter = config.build(network.clone()).expect("it works");
+    let outcome = network.block_on(exporter.export(batch(0, 5))).expect("delivered");
+    assert_eq!(outcome.delivered(), 5);
+    let tls = collector.connections()[0].tls.clone().expect("it is TLS");
+    assert_eq!(tls.server_name.as_deref(), Some(NAME));
 }

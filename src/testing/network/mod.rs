@@ -44,7 +44,8 @@
 //! that a program does not expect.
 //!
 //! That holds for what runs on the network alone: a program that reads another clock, draws other random numbers, iterates
-//! a map of std's, or lets another thread take part, brings its own chance along.
+//! a map of std's, or lets another thread take part, brings its own chance along, and so does TLS, whose keys the provider
+//! draws.
 //!
 //! # Under tokio's paused clock
 //!
