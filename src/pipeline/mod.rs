@@ -4,3 +4,10 @@
 //! endpoints, and the handles that programs write to: [`policy`](crate::policy) decides, [`export`](crate::export) exports.
 //! Never knows a protocol, and never reads a clock: its futures carry the time of the exporter's runtime to
 //! its machines.
+
+mod config;
+mod park;
+mod queue;
+
+pub use config::{Overflow, QueueConfig, SignalQueue};
+pub use queue::{ExportQueue, Pop, Push, PushError, QueueStats};

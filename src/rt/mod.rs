@@ -5,7 +5,6 @@
 
 #[cfg(unix)]
 mod blocking;
-#[cfg(any(unix, feature = "tokio", feature = "smol", feature = "futures-io"))]
 mod clock;
 #[cfg(feature = "futures-io")]
 mod futures_io;
@@ -28,6 +27,7 @@ mod wait;
 
 #[cfg(unix)]
 pub use blocking::Blocking;
+pub(crate) use clock::Clock;
 #[cfg(feature = "futures-io")]
 pub use futures_io::{FuturesIo, WithUnix};
 #[cfg(feature = "smol")]
