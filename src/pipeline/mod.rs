@@ -6,8 +6,12 @@
 //! its machines.
 
 mod config;
+#[doc(hidden)]
+pub mod delivery;
 mod park;
 mod queue;
+mod stats;
 
 pub use config::{Overflow, QueueConfig, SignalQueue};
 pub use queue::{ExportQueue, Pop, Push, PushError, QueueStats};
+pub use stats::{Account, EndpointStats, LegStats, PipelineStats};

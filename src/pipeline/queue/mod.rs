@@ -4,6 +4,7 @@
 //! timeouts of blocked threads.
 
 mod bounded;
+pub(crate) mod buffer;
 mod line;
 
 pub(crate) use bounded::{Bounded, Refused, Weight};
