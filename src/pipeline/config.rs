@@ -1,8 +1,150 @@
 //! What a user sets about a pipeline and its queue, checked when it is made.
 
-use crate::encode::Signal;
+use super::delivery::DeliveryConfig;
+use super::delivery::policies::{AdaptiveBatchConfig, BreakerConfig, ConcurrencyConfig, RateLimit};
+use crate::encode::{Resource, Signal};
 use crate::error::Error;
+use crate::policy::RetryPolicy;
 use alloc::format;
+use core::time::Duration;
+
+/// The largest batch on gRPC: receivers refuse messages of more than 4 MiB unless they are told otherwise.
+pub(crate) const GRPC_BATCH_BYTES_MAX: usize = (7 << 20) / 2;
+
+/// The settings of a pipeline. Nothing is checked before the pipeline is made.
+///
+/// ```
+/// use core::time::Duration;
+/// use otlp_embed::Resource;
+/// use otlp_embed::pipeline::{Overflow, PipelineConfig, QueueConfig};
+///
+/// let config = PipelineConfig::new()
+///     .with_resource(&Resource::builder().attr("service.name", "shop").build())
+///     .with_queue(QueueConfig::new().with_overflow(Overflow::Block))
+///     .with_max_elapsed(Duration::from_secs(60));
+/// ```
+///
+/// # Two clocks
+///
+/// The exporter's timeout (10 s unless set) bounds one export with its retries. A batch whose export ended in a failure that may
+/// pass goes back to the head of the queue, and is exported again until [`with_max_elapsed`](Self::with_max_elapsed) is over. While
+/// the circuit breaker of an endpoint is open its batches wait; nothing is dropped for it.
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    pub(crate) resource: Resource,
+    pub(crate) queue: QueueConfig,
+    pub(crate) batch: AdaptiveBatchConfig,
+    pub(crate) batch_bytes_max: Option<usize>,
+    pub(crate) max_elapsed: Duration,
+    pub(crate) backoff: RetryPolicy,
+    pub(crate) breaker: Option<BreakerConfig>,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) concurrency: ConcurrencyConfig,
+}
+
+impl Default for PipelineConfig {
+    fn default() -> Self {
+        let delivery = DeliveryConfig::default();
+        Self {
+            resource: Resource::from_env(),
+            queue: QueueConfig::default(),
+            batch: delivery.batch,
+            batch_bytes_max: None,
+            max_elapsed: delivery.max_elapsed,
+            backoff: delivery.retry,
+            breaker: delivery.breaker,
+            rate_limit: delivery.rate_limit,
+            concurrency: delivery.concurrency,
+        }
+    }
+}
+
+impl PipelineConfig {
+    /// The defaults of every setting, with the resource of [`Resource::from_env`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the resource of what the handles write; that of [`Resource::from_env`] unless set. Whole requests say for
+    /// themselves what they belong to.
+    pub fn with_resource(mut self, resource: &Resource) -> Self {
+        self.resource = resource.clone();
+        self
+    }
+
+    /// Sets the bounds of the queue and what it does once they are reached. They hold for what is open, queued and being
+    /// exported together, for each destination of a fan-out.
+    pub fn with_queue(mut self, queue: QueueConfig) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// Sets the sizes of batches in items, and how long one stays open.
+    pub fn with_batch(mut self, batch: AdaptiveBatchConfig) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    /// Sets how many bytes a batch has at most, before compression; 3.5 MiB on gRPC unless set, and the exporter's request limit
+    /// elsewhere, which is never passed. A single larger request goes alone.
+    pub fn with_batch_bytes_max(mut self, bytes: usize) -> Self {
+        self.batch_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Sets for how long a batch is exported again, from when the pipeline first sees it; 300 s unless set. What is left then
+    /// is dropped ([`DropReason::Expired`](crate::DropReason::Expired)).
+    pub fn with_max_elapsed(mut self, max_elapsed: Duration) -> Self {
+        self.max_elapsed = max_elapsed;
+        self
+    }
+
+    /// Sets the waits before a batch that came back is exported again at the same endpoint. Only the waits count; how often is
+    /// bounded by [`with_max_elapsed`](Self::with_max_elapsed).
+    pub fn with_backoff(mut self, backoff: RetryPolicy) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Sets when the circuit breaker of an endpoint opens, and for how long.
+    pub fn with_breaker(mut self, breaker: BreakerConfig) -> Self {
+        self.breaker = Some(breaker);
+        self
+    }
+
+    /// Does without circuit breakers.
+    pub fn without_breaker(mut self) -> Self {
+        self.breaker = None;
+        self
+    }
+
+    /// Sets a rate that no endpoint is given more than; none unless set.
+    pub fn with_rate_limit(mut self, rate_limit: RateLimit) -> Self {
+        self.rate_limit = Some(rate_limit);
+        self
+    }
+
+    /// Sets how many exports each endpoint may have in flight, and how that adapts.
+    pub fn with_concurrency(mut self, concurrency: ConcurrencyConfig) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.queue.check()?;
+        self.backoff.check()?;
+        let refuse = |text: &str| Err(Error::config(format!("PipelineConfig::{text}")));
+        if self.max_elapsed.is_zero() {
+            return refuse(
+                "with_max_elapsed: 0 leaves no time for an export; give it at least the exporter's timeout",
+            );
+        }
+        if self.batch_bytes_max == Some(0) {
+            return refuse("with_batch_bytes_max: a batch of 0 bytes holds nothing");
+        }
+        Ok(())
+    }
+}
 
 /// What a queue does with what comes while it is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

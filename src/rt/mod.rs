@@ -77,6 +77,13 @@ pub trait Runtime: Clone {
     /// A timer, not yet set.
     fn timer(&self) -> Self::Timer;
 
+    /// Whether whoever waits for this runtime's sockets waits for the other's as well. That is so where an executor polls; a
+    /// runtime that blocks its thread knows its own clones only.
+    fn is_same(&self, other: &Self) -> bool {
+        let _ = other;
+        true
+    }
+
     /// Runs `poll`, the body of a future of this crate. A runtime that has an executor leaves this as it is: it polls
     /// once, with the executor's waker. A runtime without one blocks the thread and polls again, until it is ready.
     fn drive<T>(&self, cx: &mut Context<'_>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {

@@ -118,6 +118,22 @@ impl Epochs {
         }
     }
 
+    /// What a flush would be answered now; nothing where it was answered already, or never came.
+    pub fn so_far(&self, flush: FlushId) -> Option<FlushReport> {
+        let (mut settled, mut pending) = (self.retired, 0);
+        for live in &self.live {
+            settled += live.settled;
+            pending += live.pending;
+            if let Some(waiting) = live.waiting.iter().find(|waiting| waiting.flush == flush) {
+                return Some(FlushReport {
+                    counts: less(settled, waiting.before),
+                    pending,
+                });
+            }
+        }
+        None
+    }
+
     /// When the time of a flush is over.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, ..)| *at)

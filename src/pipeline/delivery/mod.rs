@@ -215,6 +215,11 @@ impl Delivery {
         PipelineStats::of(legs.collect())
     }
 
+    /// What a flush would be answered now, where it waits still.
+    pub fn flush_so_far(&self, flush: FlushId) -> Option<FlushReport> {
+        self.shared.epochs.so_far(flush)
+    }
+
     /// Whether it is drained, or lost its last endpoint, and everything is settled: nothing will ever be to do again.
     pub fn is_done(&self) -> bool {
         self.is_done

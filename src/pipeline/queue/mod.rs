@@ -8,7 +8,7 @@ pub(crate) mod buffer;
 mod line;
 
 pub(crate) use bounded::{Bounded, Refused, Weight};
-pub(crate) use line::Place;
+pub(crate) use line::{Line, Place, wake};
 
 use super::config::{Overflow, QueueConfig};
 use super::park::{self, Limit};
