@@ -505,3 +505,64 @@ fn everything_is_send() {
     is_send(&network.clock().timeout(secs(1), async {}));
     is_send(&collector.received(|_| true));
 }
+
+/// Under tokio's paused clock an hour of retries takes no time, and tokio's own timers go along.
+#[test]
+fn tokio_s_paused_clock_is_followed() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let network = Network::on_tokio(7);
+        tokio::spawn(network.drive());
+        let collector = network.collector();
+        let config = Config::new()
+            .with_protocol(Protocol::Grpc)
+            .with_timeout(secs(7_200));
+        let exporter = of(&network, &collector, config);
+        collector.set_accepting(Accepting::Refuse);
+        let begin = tokio::time::Instant::now();
+        let export = tokio::spawn(exporter.export(batch(0, 7)));
+        tokio::time::sleep(secs(3_600)).await;
+        assert!(!export.is_finished());
+        collector.set_accepting(Accepting::Serve);
+        assert_eq!(export.await.expect("no panic").expect("delivered").delivered(), 7);
+        let took = begin.elapsed();
+        assert!(took < secs(3_700), "{took:?}");
+        // Its own clock is tokio's.
+        network.clock().sleep(secs(10)).await;
+        let more = begin.elapsed() - took;
+        assert!(
+            (secs(10)..secs(10) + Duration::from_millis(2)).contains(&more),
+            "{more:?}"
+        );
+        tokio::time::advance(secs(5)).await;
+        // A deadline is a deadline.
+        collector.answer(Answer::Never);
+        let begin = tokio::time::Instant::now();
+        let error = exporter
+            .export(batch(7, 1).with_timeout(secs(3)))
+            .await
+            .expect_err("late");
+        assert!(error.is_timeout(), "{error}");
+        assert!(begin.elapsed() < secs(4), "{:?}", begin.elapsed());
+        assert!(exporter.stats().is_conserved());
+    });
+}
+
+#[test]
+fn a_network_has_one_clock() {
+    let network = Network::on_tokio(7);
+    let text = panic_of(|| network.block_on(async {}));
+    assert!(text.contains("is on tokio's clock"), "{text}");
+    let text = panic_of(|| network.clock().advance(secs(1)));
+    assert!(text.contains("tokio::time::advance"), "{text}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let network = Network::new(7);
+    let text = panic_of(|| runtime.expect("a runtime").block_on(network.drive()));
+    assert!(text.contains("use `Network::on_tokio`"), "{text}");
+}

@@ -10,6 +10,7 @@ use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
+use futures_util::task::AtomicWaker;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,10 +30,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// assert_eq!(clock.now() - begin, Duration::from_secs(3_600));
 /// ```
 #[derive(Clone)]
-pub struct Clock(Arc<Mutex<State>>);
+pub struct Clock(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    /// Who moves the clock along with tokio's, and has to look again when something else is due first.
+    follower: AtomicWaker,
+}
 
 struct State {
     now: Instant,
+    /// The time on tokio's clock at which this one began, where it follows that.
+    #[cfg(feature = "tokio")]
+    zero: Option<tokio::time::Instant>,
     /// Who waits for what time, in the order of the times, and of the timers where those are the same.
     waiting: BTreeMap<(Instant, u64), Waker>,
     /// The number of the next timer.
@@ -46,21 +56,42 @@ impl Clock {
     /// A clock at one second after its zero.
     #[allow(clippy::new_without_default, reason = "a default clock suggests the system's")]
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
-            now: BEGIN,
-            waiting: BTreeMap::new(),
-            next: 0,
-        })))
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                now: BEGIN,
+                #[cfg(feature = "tokio")]
+                zero: None,
+                waiting: BTreeMap::new(),
+                next: 0,
+            }),
+            follower: AtomicWaker::new(),
+        }))
+    }
+
+    /// A clock that follows tokio's.
+    #[cfg(feature = "tokio")]
+    pub(super) fn of_tokio() -> Self {
+        let clock = Self::new();
+        clock.lock().zero = Some(tokio::time::Instant::now());
+        clock
     }
 
     /// The time.
     pub fn now(&self) -> Instant {
-        self.lock().now
+        self.lock().now()
     }
 
     /// Lets time pass at once, as a process sees it that was suspended: whatever was due on the way is due now, all of it
     /// together. To let it happen on the way, each thing at its time, await [`sleep`](Self::sleep).
+    ///
+    /// # Panics
+    ///
+    /// Where the clock follows tokio's: that is the one to advance.
     pub fn advance(&self, by: Duration) {
+        assert!(
+            !self.follows(),
+            "this clock follows tokio's: use `tokio::time::advance`"
+        );
         let to = self.now() + by;
         self.move_to(to);
     }
@@ -112,6 +143,33 @@ impl Clock {
         self.lock().waiting.keys().next().map(|(at, _)| *at)
     }
 
+    /// Whether it follows another clock.
+    pub(super) fn follows(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return self.lock().zero.is_some();
+        #[cfg(not(feature = "tokio"))]
+        false
+    }
+
+    /// The same point in time on tokio's clock, where this one follows that; a year from now where it is later still.
+    #[cfg(feature = "tokio")]
+    pub(super) fn to_tokio(&self, at: Instant) -> Option<tokio::time::Instant> {
+        let year = Duration::from_secs(365 * 86_400);
+        let zero = self.lock().zero?;
+        zero.checked_add(at.since(BEGIN).min(year))
+    }
+
+    /// Registers who is to look again when something is due earlier than it knows.
+    #[cfg(feature = "tokio")]
+    pub(super) fn follow(&self, waker: &Waker) {
+        self.0.follower.register(waker);
+    }
+
+    /// Something may be due earlier than whoever follows another clock knows.
+    pub(super) fn poke(&self) {
+        self.0.follower.wake();
+    }
+
     /// Moves the clock, never backwards, and wakes whose time has come.
     pub(super) fn move_to(&self, to: Instant) {
         let due: Vec<Waker> = {
@@ -128,7 +186,17 @@ impl Clock {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn now(&self) -> Instant {
+        #[cfg(feature = "tokio")]
+        if let Some(zero) = self.zero {
+            return self.now.max(BEGIN + zero.elapsed());
+        }
+        self.now
     }
 }
 
@@ -136,7 +204,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Clock")
-            .field("now", &state.now)
+            .field("now", &state.now())
             .field("timers", &state.waiting.len())
             .finish()
     }
@@ -164,7 +232,7 @@ impl rt::Timer for Timer {
         let clock = self.clock.clone();
         let mut state = clock.lock();
         let old = self.unset(&mut state);
-        let is_due = at <= state.now;
+        let is_due = at <= state.now();
         let mut unused = None;
         if is_due || at == Instant::MAX {
             unused = Some(waker);
@@ -177,10 +245,10 @@ impl rt::Timer for Timer {
         drop(state);
         drop((old, unused));
         if is_due {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
+            return Poll::Ready(Ok(()));
         }
+        self.clock.poke();
+        Poll::Pending
     }
 }
 

@@ -229,7 +229,9 @@ impl SimulatedCollector {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.shared.lock())
+        let result = change(&mut self.shared.lock());
+        self.shared.clock.poke();
+        result
     }
 }
 

@@ -46,13 +46,16 @@
 //! That holds for what runs on the network alone: a program that reads another clock, draws other random numbers, iterates
 //! a map of std's, or lets another thread take part, brings its own chance along.
 //!
-//! # With another executor
+//! # Under tokio's paused clock
 //!
-//! The futures of an exporter on a network may be polled by any executor, but only [`Network::block_on`] and
-//! [`Network::run_for`] let time pass and bytes arrive. Timers of tokio know nothing of this clock: in a test, wait with
-//! [`Clock::sleep`]. A test that must run under tokio's own paused clock uses [`Network::run_for`] between its steps, or
-//! [`Collector`](crate::testing::Collector) on a real socket, where pausing makes every deadline fire as soon as tokio
-//! waits for the socket.
+//! `Network::on_tokio` (feature `tokio`) gives a network whose clock is tokio's, for a program that waits on timers of
+//! tokio's: under `#[tokio::test(start_paused = true)]` no real time passes there either. Its tasks are spawned on tokio,
+//! and one of them is `Network::drive`. Timers of tokio have a granularity of a millisecond, and the order in which it
+//! polls its tasks is its own, so that the seed decides less.
+//!
+//! Other networks may serve futures that any executor polls, but only [`Network::block_on`] and [`Network::run_for`] let
+//! time pass and bytes arrive on them. With [`Collector`](crate::testing::Collector), whose sockets are real, a paused clock
+//! makes every deadline fire as soon as tokio waits for a socket.
 
 mod collector;
 mod link;
@@ -71,11 +74,15 @@ use super::executor::{Executor, JoinHandle};
 use crate::endpoint::Target;
 use crate::rt::{Resolve, Runtime};
 use crate::time::Instant;
+#[cfg(feature = "tokio")]
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::{Future, Ready, ready};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+#[cfg(feature = "tokio")]
+use core::pin::Pin;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -86,6 +93,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The port of the collectors of [`Network::collector`].
 const PORT: u16 = 4317;
+/// Events of one poll of a network on tokio's clock.
+#[cfg(feature = "tokio")]
+const DRIVE_MAX: usize = 64;
 /// Tasks polled and events at one time of the clock, above which a test is said to spin.
 const STANDSTILL_MAX: u64 = 2_000_000;
 
@@ -108,9 +118,100 @@ impl Shared {
 impl Network {
     /// A network with nobody on it.
     pub fn new(seed: u64) -> Self {
+        Self::on(Clock::new(), seed)
+    }
+
+    /// A network with nobody on it whose clock is tokio's, paused or not. It has to be [driven](Self::drive).
+    ///
+    /// ```
+    /// use otlp_embed::testing::Network;
+    /// use otlp_embed::testing::collector::Accepting;
+    /// use otlp_embed::{Config, Resource, TraceBatch};
+    /// use std::time::Duration;
+    ///
+    /// #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// async fn main() -> Result<(), otlp_embed::Error> {
+    ///     let network = Network::on_tokio(7);
+    ///     tokio::spawn(network.drive());
+    ///     let collector = network.collector();
+    ///     collector.set_accepting(Accepting::Refuse);
+    ///     let exporter = Config::new()
+    ///         .with_endpoint(collector.endpoint())
+    ///         .with_timeout(Duration::from_secs(60))
+    ///         .build(network)?;
+    ///
+    ///     let mut batch = TraceBatch::new(&Resource::builder().build());
+    ///     batch.span([1; 16], [2; 8], "work").end();
+    ///     let export = tokio::spawn(exporter.export(batch.finish()));
+    ///     tokio::time::sleep(Duration::from_secs(30)).await;
+    ///     collector.set_accepting(Accepting::Serve);
+    ///     assert_eq!(export.await.expect("no panic")?.delivered(), 1);
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn on_tokio(seed: u64) -> Self {
+        Self::on(Clock::of_tokio(), seed)
+    }
+
+    /// Moves a network [on tokio's clock](Self::on_tokio), for as long as it is polled: give it a task of its own. It never
+    /// ends by itself.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled, where the network is not on tokio's clock, outside of a runtime of tokio's whose time is enabled,
+    /// and while another one is polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// When it is dropped, the network stands still until it is driven again.
+    #[cfg(feature = "tokio")]
+    pub fn drive(&self) -> impl Future<Output = ()> + Send + 'static {
+        let network = self.clone();
+        async move {
+            let clock = network.clock().clone();
+            let now = clock.to_tokio(clock.now());
+            let now = now.expect("the network is not on tokio's clock: use `Network::on_tokio`");
+            let mut sleep = Box::pin(tokio::time::sleep_until(now));
+            core::future::poll_fn(move |cx| network.poll_drive(cx, sleep.as_mut())).await
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    fn poll_drive(&self, cx: &mut Context<'_>, mut sleep: Pin<&mut tokio::time::Sleep>) -> Poll<()> {
+        let clock = &self.0.clock;
+        let _running = self.0.executor.enter();
+        // Before looking: what is set meanwhile is looked at again.
+        clock.follow(cx.waker());
+        for _ in 0..DRIVE_MAX {
+            let now = clock.now();
+            clock.move_to(now);
+            if self.step(now) {
+                continue;
+            }
+            let Some(at) = self.next_due().and_then(|at| clock.to_tokio(at)) else {
+                return Poll::Pending;
+            };
+            sleep.as_mut().reset(at);
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        // The other tasks are to have their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    #[cfg(feature = "tokio")]
+    fn next_due(&self) -> Option<Instant> {
+        let event = self.0.lock().next_event().map(|(at, _)| at);
+        event.into_iter().chain(self.0.clock.next_due()).min()
+    }
+
+    fn on(clock: Clock, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         Self(Arc::new(Shared {
-            clock: Clock::new(),
+            clock,
             executor: Executor::new(rng.u64(..)),
             state: Mutex::new(State::new(rng)),
         }))
@@ -178,6 +279,7 @@ impl Network {
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
+        self.check_alone();
         self.0.executor.spawn(future)
     }
 
@@ -206,6 +308,7 @@ impl Network {
     ///
     /// As [`block_on`](Self::block_on), and with `check`.
     pub fn block_on_checked<F: Future>(&self, future: F, mut check: impl FnMut()) -> F::Output {
+        self.check_alone();
         let _running = self.0.executor.enter();
         let mut future = pin!(future);
         let (root, waker) = self.0.executor.waker();
@@ -240,6 +343,7 @@ impl Network {
     ///
     /// As [`block_on`](Self::block_on), but that nothing to wait for is no mistake here.
     pub fn run_for(&self, duration: Duration) {
+        self.check_alone();
         let until = self.0.clock.now() + duration;
         let _running = self.0.executor.enter();
         let mut pace = Pace::default();
@@ -257,6 +361,14 @@ impl Network {
                 }
             }
         }
+    }
+
+    fn check_alone(&self) {
+        let follows = self.0.clock.follows();
+        assert!(
+            !follows,
+            "this network is on tokio's clock: run the future, and `Network::drive`, on tokio"
+        );
     }
 
     /// Lets the next thing happen that is due by `until`; whether there was any.
@@ -340,6 +452,8 @@ impl Runtime for Network {
             waker: None,
         };
         state.dials.insert(id, dial);
+        drop(state);
+        self.0.clock.poke();
         Connecting::new(self.0.clone(), id)
     }
 

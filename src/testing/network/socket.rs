@@ -79,6 +79,7 @@ impl Drop for Connecting {
         }
         drop(state);
         drop(dial);
+        self.shared.clock.poke();
     }
 }
 
@@ -116,6 +117,8 @@ impl rt::Socket for NetworkSocket {
         }
         connection.arrived_bytes -= count;
         if count > 0 || buf.is_empty() {
+            drop(state);
+            self.shared.clock.poke();
             return Poll::Ready(Ok(count));
         }
         match connection.socket {
@@ -154,6 +157,8 @@ impl rt::Socket for NetworkSocket {
         }
         let count = taken.len();
         state.send_up(now, self.id, Bytes::from(taken));
+        drop(state);
+        self.shared.clock.poke();
         Poll::Ready(Ok(count))
     }
 }
@@ -163,6 +168,7 @@ impl Drop for NetworkSocket {
         let now = self.shared.clock.now();
         let wakers = self.shared.lock().hang_up(now, self.id);
         drop(wakers);
+        self.shared.clock.poke();
     }
 }
 
