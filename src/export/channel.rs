@@ -22,10 +22,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hasher};
 use core::task::{Context, Poll, Waker};
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
@@ -90,8 +88,7 @@ struct After<R: Runtime> {
 impl<R: Runtime> Channel<R> {
     pub(crate) fn new(config: Config, runtime: R) -> Result<Self, Error> {
         let resolver = config.resolver();
-        let seed = RandomState::new().build_hasher().finish();
-        let engine = Engine::new(config, seed)?;
+        let engine = Engine::new(config, runtime.seed())?;
         let hub = Arc::new(Hub::new());
         Ok(Self {
             preparer: engine.preparer(),

@@ -15,10 +15,8 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::hash::{BuildHasher, Hasher};
 use core::time::Duration;
 use futures_channel::oneshot;
-use std::collections::hash_map::RandomState;
 
 /// Exporters that one leg may have.
 const ENDPOINTS_MAX: usize = 64;
@@ -84,8 +82,7 @@ impl<R: Runtime> Endpoints<R> {
     pub fn pipeline(self, config: PipelineConfig) -> Result<(Pipeline, PipelineFuture<R>), Error> {
         config.check()?;
         let runtime = self.check()?;
-        let seed = RandomState::new().build_hasher().finish();
-        let delivery = Delivery::new(self.delivery(&config), seed);
+        let delivery = Delivery::new(self.delivery(&config), runtime.seed());
         let shared = Arc::new(Shared::new(delivery, config.resource));
         let mut endpoints = Vec::new();
         for (leg, exporters) in self.legs.iter().enumerate() {

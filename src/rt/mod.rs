@@ -41,8 +41,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
+use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
+use std::collections::hash_map::RandomState;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,6 +84,12 @@ pub trait Runtime: Clone {
     fn is_same(&self, other: &Self) -> bool {
         let _ = other;
         true
+    }
+
+    /// What an exporter's random choices, the jitter of its backoff above all, begin with. It differs from call to call,
+    /// unless a runtime wants its runs to be the same.
+    fn seed(&self) -> u64 {
+        RandomState::new().build_hasher().finish()
     }
 
     /// Runs `poll`, the body of a future of this crate. A runtime that has an executor leaves this as it is: it polls
@@ -132,6 +140,12 @@ impl Resolve {
             resolver,
             _running: running.clone(),
         }
+    }
+
+    /// Whether the caller gave a resolver of its own.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_resolver(&self) -> bool {
+        self.resolver.is_some()
     }
 
     /// The name.
