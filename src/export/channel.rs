@@ -10,7 +10,7 @@ use super::sync::lock;
 use super::waiters::{Hub, Key};
 use crate::config::Config;
 use crate::credentials::Authorization;
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::endpoint::Name;
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -112,6 +112,11 @@ impl<R: Runtime> Channel<R> {
 
     pub(crate) fn runtime(&self) -> R {
         lock(&self.core).runtime.clone()
+    }
+
+    /// Whether a signal goes out over gRPC, and the largest request of it.
+    pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
+        self.preparer.limits(signal)
     }
 
     /// Accepts an export; its deadline runs from here.

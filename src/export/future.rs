@@ -1,21 +1,29 @@
 //! The futures of an exporter: one export, the optional driver, the shutdown.
 
 use super::channel::Channel;
+use super::companion::Companions;
 use super::drive::ExportId;
+use super::exporter::whole_stats;
 use super::machine::ExportState;
 use super::waiters::Key;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::rt::Runtime;
+use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
 use crate::time::Instant;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use futures_channel::oneshot;
 use futures_core::FusedFuture;
+
+/// How long a shutdown whose time is over waits for its pipelines to close their accounts.
+const GRACE: Duration = Duration::from_millis(100);
 
 pin_project_lite::pin_project! {
     /// One export on its way to its verdict.
@@ -180,18 +188,55 @@ impl<R: Runtime> Drop for Driver<R> {
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves the exporter closed to new exports; those under way keep the time that the shutdown gave them, as
-/// long as any future of the exporter is polled.
+/// Dropping it leaves the exporter closed to new exports, or its pipelines closed where it has any; those under way keep
+/// the time that the shutdown gave them, as long as any future of the exporter is polled.
 #[must_use = "a shutdown waits for exports under way only while it is awaited"]
 pub struct Shutdown<R: Runtime> {
     channel: Arc<Channel<R>>,
+    companions: Arc<Companions>,
+    at: Instant,
+    /// Pipelines that have not ended.
+    pipelines: Vec<oneshot::Receiver<Report>>,
+    /// Bounds the wait for them.
+    timer: Option<R::Timer>,
     key: Option<Key>,
 }
 
+// Nothing in it is pinned in place.
+impl<R: Runtime> Unpin for Shutdown<R> {}
+
 impl<R: Runtime> Shutdown<R> {
-    pub(super) fn new(channel: Arc<Channel<R>>, at: Instant) -> Self {
-        channel.close(at);
-        Self { channel, key: None }
+    pub(super) fn new(
+        channel: Arc<Channel<R>>,
+        companions: Arc<Companions>,
+        at: Instant,
+        timeout: Duration,
+    ) -> Self {
+        let pipelines = companions.close(timeout);
+        // Without any the end begins here, also when this is never polled.
+        let timer = (!pipelines.is_empty()).then(|| channel.runtime().timer());
+        if timer.is_none() {
+            channel.close(at);
+        }
+        Self {
+            channel,
+            companions,
+            at,
+            pipelines,
+            timer,
+            key: None,
+        }
+    }
+
+    /// Waits for the pipelines until then; ready when they have ended, or the time is over.
+    fn poll_pipelines(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipelines
+            .retain_mut(|pipeline| Pin::new(pipeline).poll(cx).is_pending());
+        let Some(timer) = self.timer.as_mut().filter(|_| !self.pipelines.is_empty()) else {
+            return Poll::Ready(());
+        };
+        // A runtime that is gone counts as a time that is over.
+        timer.poll_at(cx, until).map(drop)
     }
 }
 
@@ -201,8 +246,17 @@ impl<R: Runtime> Future for Shutdown<R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let this = &mut *self;
         this.channel.runtime().drive(cx, |cx| {
+            if this.key.is_none() && this.timer.is_some() {
+                ready!(this.poll_pipelines(this.at, cx));
+                this.channel.close(this.at);
+            }
             this.channel.hub.register(&mut this.key, cx.waker());
-            this.channel.poll_closed().map(|stats| Report { stats })
+            ready!(this.channel.poll_closed());
+            // They learn now that nothing is exported any more, and close their accounts at their next poll.
+            ready!(this.poll_pipelines(this.at + GRACE, cx));
+            Poll::Ready(Report {
+                stats: whole_stats(&this.channel, &this.companions),
+            })
         })
     }
 }

@@ -47,6 +47,8 @@
 
 #[cfg(feature = "std")]
 mod channel;
+#[cfg(feature = "std")]
+mod companion;
 mod drive;
 mod engine;
 #[cfg(feature = "std")]
@@ -65,6 +67,8 @@ mod sync;
 mod waiters;
 
 pub use crate::credentials::{Authorization, CredentialHeaders, CredentialSource};
+#[cfg(feature = "std")]
+pub(crate) use companion::Companion;
 pub use drive::{Action, ConnId, ExportId, Fact};
 pub use engine::Engine;
 #[cfg(feature = "std")]

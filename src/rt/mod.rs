@@ -5,7 +5,6 @@
 
 #[cfg(unix)]
 mod blocking;
-#[cfg(any(unix, feature = "tokio", feature = "smol", feature = "futures-io"))]
 mod clock;
 #[cfg(feature = "futures-io")]
 mod futures_io;
@@ -28,6 +27,7 @@ mod wait;
 
 #[cfg(unix)]
 pub use blocking::Blocking;
+pub(crate) use clock::Clock;
 #[cfg(feature = "futures-io")]
 pub use futures_io::{FuturesIo, WithUnix};
 #[cfg(feature = "smol")]
@@ -78,6 +78,13 @@ pub trait Runtime: Clone {
 
     /// A timer, not yet set.
     fn timer(&self) -> Self::Timer;
+
+    /// Whether whoever waits for this runtime's sockets waits for the other's as well. That is so where an executor polls; a
+    /// runtime that blocks its thread knows its own clones only.
+    fn is_same(&self, other: &Self) -> bool {
+        let _ = other;
+        true
+    }
 
     /// What an exporter's random choices, the jitter of its backoff above all, begin with. It differs from call to call,
     /// unless a runtime wants its runs to be the same.
