@@ -170,6 +170,16 @@ impl Error {
         self
     }
 
+    /// What went wrong.
+    pub(crate) fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// The text without the endpoint.
+    pub(crate) fn message(&self) -> &str {
+        &self.inner.message
+    }
+
     /// Whether the same export may succeed later: the collector or the way to it failed, not the request.
     pub fn is_retryable(&self) -> bool {
         if self.inner.is_final {

@@ -38,6 +38,8 @@ pub struct Stats {
     pub splits: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Times that exports to an endpoint began to fail after they had succeeded, or before any had.
+    pub outages: u64,
     /// The last failure of an attempt or a connection, in words.
     pub last_error: Option<String>,
 }
@@ -110,6 +112,7 @@ impl fmt::Debug for Stats {
             .field("retries", &self.retries)
             .field("splits", &self.splits)
             .field("connections", &self.connections)
+            .field("outages", &self.outages)
             .field("last_error", &self.last_error)
             .finish()
     }

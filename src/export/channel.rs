@@ -8,11 +8,12 @@ use super::machine::ExportState;
 use super::prepare::Preparer;
 use super::sync::lock;
 use super::waiters::{Hub, Key};
-use crate::config::Config;
+use crate::config::{Config, ConfigReport};
 use crate::credentials::Authorization;
 use crate::encode::{Request, Signal};
 use crate::endpoint::Name;
 use crate::error::Error;
+use crate::observe::{EventKind, Observer, SelfMetrics, Transition};
 use crate::outcome::Outcome;
 use crate::rt::{Resolve, Resolver, Runtime, Timer};
 use crate::stats::Stats;
@@ -22,6 +23,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use std::collections::HashMap;
 use std::io;
@@ -45,6 +47,10 @@ pub(crate) struct Channel<R: Runtime> {
     core: Mutex<Core<R>>,
     /// Outside the lock, since what it does takes time.
     preparer: Preparer,
+    /// Outside the lock, since it is foreign.
+    observer: Observer,
+    /// Somebody tells the observer of events: one at a time, so that it hears them in their order.
+    is_telling: AtomicBool,
 }
 
 struct Core<R: Runtime> {
@@ -88,10 +94,13 @@ struct After<R: Runtime> {
 impl<R: Runtime> Channel<R> {
     pub(crate) fn new(config: Config, runtime: R) -> Result<Self, Error> {
         let resolver = config.resolver();
+        let observer = config.observer().clone();
         let engine = Engine::new(config, runtime.seed())?;
         let hub = Arc::new(Hub::new());
         Ok(Self {
             preparer: engine.preparer(),
+            observer,
+            is_telling: AtomicBool::new(false),
             core: Mutex::new(Core {
                 engine,
                 timer: runtime.timer(),
@@ -147,6 +156,35 @@ impl<R: Runtime> Channel<R> {
 
     pub(crate) fn stats(&self) -> Stats {
         lock(&self.core).engine.stats()
+    }
+
+    pub(crate) fn self_metrics(&self) -> SelfMetrics {
+        lock(&self.core).engine.self_metrics()
+    }
+
+    /// Tells what became of the configuration.
+    pub(crate) fn tell_config(&self, report: &ConfigReport) {
+        self.hold(|core, _| {
+            // Where an observer is set, the engine has told when it was made.
+            if !self.observer.is_set() {
+                core.engine.tell_config(report);
+            }
+        });
+    }
+
+    /// Tells of something that happened to `items` in a layer above, under the same limit as what the engine tells.
+    #[allow(dead_code, reason = "for what is built on an exporter")]
+    pub(crate) fn tell(
+        &self,
+        endpoint: Option<&Arc<str>>,
+        kind: EventKind,
+        items: u64,
+        make: impl FnOnce() -> Transition<'static>,
+    ) {
+        self.hold(|core, _| {
+            let now = core.runtime.now();
+            core.engine.tell(now, endpoint, kind, items, make);
+        });
     }
 
     /// Pumps, and returns the verdict of `id` once it is there. `key` is the caller's place among the waiters, where it
@@ -273,21 +311,22 @@ impl<R: Runtime> Channel<R> {
         work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T,
     ) -> (std::thread::Result<T>, Vec<(ExportId, Authorization)>) {
         let mut after = After::new();
-        let (result, must_wake) = {
+        let (result, must_wake, has_events) = {
             let mut core = lock(&self.core);
+            core.engine.observe(self.observer.is_listening());
             self.hub.begin_pump();
             // A subscriber that heard the runtime's libraries now, and exported that, would wait for this very lock.
             #[cfg(feature = "http2")]
             let _guard = crate::protocol::quiet(core.engine.settings().isolate_tracing);
             let result = catch_unwind(AssertUnwindSafe(|| work(&mut core, &mut after)));
-            (result, self.hub.end_pump())
+            (result, self.hub.end_pump(), core.engine.has_events())
         };
         let unauthorized = core::mem::take(&mut after.unauthorized);
-        self.finish(after, must_wake || result.is_err());
+        self.finish(after, must_wake || result.is_err(), has_events);
         (result, unauthorized)
     }
 
-    fn finish(&self, after: After<R>, must_wake: bool) {
+    fn finish(&self, after: After<R>, must_wake: bool, has_events: bool) {
         let After {
             settled,
             discarded,
@@ -302,8 +341,28 @@ impl<R: Runtime> Channel<R> {
         } else if must_wake {
             self.hub.wake_pumpers();
         }
+        if has_events {
+            self.tell_observer();
+        }
         // Last: what is dropped is foreign and may panic.
         drop(discarded);
+    }
+
+    /// Tells the observer of every event that waits, with the channel released, unless somebody is about it: another thread, or
+    /// the observer itself, which has called back.
+    fn tell_observer(&self) {
+        while !self.is_telling.swap(true, Ordering::Acquire) {
+            loop {
+                let event = lock(&self.core).engine.poll_event();
+                let Some(event) = event else { break };
+                self.observer.tell(event);
+            }
+            self.is_telling.store(false, Ordering::Release);
+            // Whoever made an event meanwhile has left it to this one.
+            if !lock(&self.core).engine.has_events() {
+                return;
+            }
+        }
     }
 }
 

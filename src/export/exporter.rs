@@ -6,12 +6,16 @@ use super::future::{Driver, OtlpExportFuture, Shutdown};
 use crate::config::{Config, ConfigReport};
 use crate::encode::{Request, Signal};
 use crate::error::Error;
+use crate::observe::SelfMetrics;
 use crate::rt::Runtime;
 use crate::stats::Stats;
 use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
+
+/// Exporters that were built in this process, which tells their self-metrics apart.
+static INSTANCES: AtomicU32 = AtomicU32::new(0);
 
 impl Config {
     /// Builds an exporter on a runtime. Nothing is connected before the first export.
@@ -27,9 +31,12 @@ impl Config {
             ));
         }
         let report = Arc::new(self.report());
+        let channel = Arc::new(Channel::new(self, runtime)?);
+        channel.tell_config(&report);
         Ok(Exporter {
             report,
-            channel: Arc::new(Channel::new(self, runtime)?),
+            channel,
+            instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             exporters: Arc::new(AtomicUsize::new(1)),
             companions: Arc::default(),
         })
@@ -56,6 +63,7 @@ impl Config {
 pub struct Exporter<R: Runtime> {
     channel: Arc<Channel<R>>,
     report: Arc<ConfigReport>,
+    instance: u32,
     /// Clones alive: the driver ends with the last.
     exporters: Arc<AtomicUsize>,
     companions: Arc<Companions>,
@@ -94,6 +102,11 @@ impl<R: Runtime> Exporter<R> {
     /// pipeline, the first of them tells its account.
     pub fn stats(&self) -> Stats {
         whole_stats(&self.channel, &self.companions)
+    }
+
+    /// What the exporter counted about itself, to be exported as metrics by this or another exporter.
+    pub fn self_metrics(&self) -> SelfMetrics {
+        self.channel.self_metrics().with_instance(self.instance)
     }
 
     /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not
@@ -139,6 +152,7 @@ impl<R: Runtime> Clone for Exporter<R> {
         Self {
             channel: self.channel.clone(),
             report: self.report.clone(),
+            instance: self.instance,
             exporters: self.exporters.clone(),
             companions: self.companions.clone(),
         }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::export::ExportId;
 use crate::export::machine::{LastFailure, Machine, Next, Verdict};
 use crate::export::prepare::{Part, Refused};
+use crate::observe::{End, ErrorType};
 use crate::outcome::{ItemCounts, Outcome};
 use crate::protocol::Connection;
 use crate::time::Instant;
@@ -171,6 +172,7 @@ impl<P: Connection> Engine<P> {
         self.deadlines.remove(&(whole.deadline(), id));
         self.stats.in_flight -= whole.items();
         self.stats.accepted -= whole.items();
+        self.meter.undo(whole.signal(), whole.items());
         self.stats.bytes_in_flight -= whole.held_bytes() as u64;
         let family_id = whole.family().unwrap_or(id);
         let mut family = match self.families.remove(&family_id) {
@@ -242,6 +244,17 @@ impl<P: Connection> Engine<P> {
         } else {
             self.surplus -= 1;
         }
+    }
+
+    /// How an export in parts ended, once all of them have: its error is that of the first part that failed, its answer that of
+    /// the last.
+    pub(super) fn family_end(&self, id: ExportId, last: End) -> Option<End> {
+        let family = self.families.get(&id)?;
+        let rejected = (family.counts.rejected > 0).then_some(ErrorType::REJECTED);
+        family.live.is_empty().then(|| End {
+            error: family.error.as_ref().map(ErrorType::of).or(rejected),
+            response: last.response,
+        })
     }
 
     /// Ends an export from this side, with all its parts.
