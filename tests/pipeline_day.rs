@@ -2,12 +2,16 @@
 //! its connections and recovers. The pipeline that sends to it all the while, with the default timeout and producers that
 //! wait, loses nothing, keeps within its memory and needs no help.
 
+use otlp_embed::endpoint::{GRPC_PORT, HTTP_PORT};
 use otlp_embed::pipeline::{Overflow, Pipeline, PipelineConfig, PipelineStats, QueueConfig};
 use otlp_embed::testing::collector::{Accepting, Value};
-use otlp_embed::testing::{Answer, Link, Network, SimulatedCollector};
+use otlp_embed::testing::{Answer, Clock, Collector, Link, Network, SimulatedCollector};
+use otlp_embed::time::Instant;
 use otlp_embed::{Config, LogBatch, Protocol, Request, Resource, Stats, TraceBatch};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,15 +45,42 @@ struct Day {
     took: Duration,
     /// How long producers waited for room, all together.
     waited: Duration,
+    /// What happened to the collector, and what the observer said of it.
+    diary: String,
+}
+
+/// Lines with the time of the day.
+#[derive(Clone)]
+struct Diary {
+    clock: Clock,
+    begin: Instant,
+    lines: Arc<Mutex<String>>,
+}
+
+impl Diary {
+    fn new(clock: &Clock) -> Self {
+        Self {
+            clock: clock.clone(),
+            begin: clock.now(),
+            lines: Arc::default(),
+        }
+    }
+
+    fn note(&self, line: impl Display) {
+        let secs = (self.clock.now() - self.begin).as_secs();
+        let line = format!("{:02}:{:02} {line}\n", secs / 60, secs % 60);
+        self.lines.lock().unwrap().push_str(&line);
+    }
 }
 
 /// What happens to the collector.
-async fn day(network: &Network, collector: &SimulatedCollector) {
+async fn day(network: &Network, collector: &SimulatedCollector, diary: &Diary) {
     let clock = network.clock().clone();
     let begin = clock.now();
     let until = |secs| clock.sleep_until(begin + secs * SECOND);
 
     // It takes a while to get to speed: answers take twelve seconds at first.
+    diary.note("-- the collector starts, and takes its time");
     let clock = network.clock().clone();
     collector.answer_with(move |_| {
         let age = clock.now() - begin;
@@ -58,23 +89,28 @@ async fn day(network: &Network, collector: &SimulatedCollector) {
     until(60).await;
 
     // Two of three calls are asked to come back later, some of them after the end of their timeout.
+    diary.note("-- the collector asks two of three to come back later");
     collector.answer_with(|request| match request.index % 3 {
         0 => Answer::Ok.after(Duration::from_millis(20)),
         1 => Answer::throttled(2 * SECOND),
         _ => Answer::throttled(15 * SECOND),
     });
     until(100).await;
+    diary.note("-- the collector is well");
     collector.answer(Answer::Ok.after(Duration::from_millis(20)));
     until(120).await;
 
     // It is gone, with its connections.
+    diary.note("-- the collector is gone");
     collector.set_accepting(Accepting::Refuse);
     collector.kill_connections();
     until(150).await;
+    diary.note("-- the collector is back");
     collector.set_accepting(Accepting::Serve);
     until(180).await;
 
     // Every two seconds half of the connections are reset, on a line that has seen better days.
+    diary.note("-- half of the connections are reset, again and again, on a poor line");
     collector.set_link(
         Link::new()
             .with_latency(Duration::from_millis(40))
@@ -85,12 +121,15 @@ async fn day(network: &Network, collector: &SimulatedCollector) {
         until(second).await;
         collector.kill_share(0.5);
     }
+    diary.note("-- the line is well");
     collector.set_link(Link::new());
 
     // It forgets its connections without a word, and then restarts in order.
     until(240).await;
+    diary.note("-- the collector loses its power for an instant");
     collector.forget_connections();
     until(260).await;
+    diary.note("-- the collector restarts in order");
     collector.drain_connections();
 }
 
@@ -144,8 +183,15 @@ fn logs(batch: &mut LogBatch, first: u64) {
 
 fn run(protocol: Protocol, seed: u64) -> Day {
     let network = Network::new(seed);
-    let collector = network.collector();
+    let port = match protocol {
+        Protocol::Grpc => GRPC_PORT,
+        _ => HTTP_PORT,
+    };
+    let collector = network.listen(([10, 0, 0, 1], port), Collector::builder());
+    let diary = Diary::new(network.clock());
+    let observed = diary.clone();
     let exporter = Config::new()
+        .with_observer(move |event| observed.note(event))
         .with_protocol(protocol)
         .with_endpoint(collector.endpoint())
         .build(network.clone())
@@ -174,7 +220,7 @@ fn run(protocol: Protocol, seed: u64) -> Day {
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|producer| network.spawn(produce(network.clone(), pipeline.clone(), producer)))
             .collect();
-        day(&network, &collector).await;
+        day(&network, &collector, &diary).await;
         let (mut sent, mut waited) = (0, Duration::ZERO);
         for producer in producers {
             let (its, its_wait) = producer.await;
@@ -189,6 +235,8 @@ fn run(protocol: Protocol, seed: u64) -> Day {
     let (sent, waited) = network.block_on_checked(work, check);
     let took = network.clock().now() - begin;
     let report = network.block_on(exporter.shutdown(SECOND));
+    diary.note(format_args!("-- the end: {report}"));
+    let diary = diary.lines.lock().unwrap().clone();
     let (arrived, again) = arrivals(&collector, protocol);
     Day {
         pipeline: pipeline.stats(),
@@ -201,6 +249,7 @@ fn run(protocol: Protocol, seed: u64) -> Day {
         trace: network.trace().iter().map(ToString::to_string).collect(),
         took,
         waited,
+        diary,
     }
 }
 
@@ -263,9 +312,20 @@ fn check(day: &Day) {
     assert!(day.took < OPEN + 10 * SECOND, "it recovers: {:?}", day.took);
 }
 
+/// Set to write the snapshot anew instead of comparing with it.
+const BLESS: &str = "OTLP_EMBED_BLESS";
+
+/// What an operator reads of it is `tests/snapshots/pipeline_day.txt`.
 #[test]
 fn a_day_over_http_loses_nothing() {
-    check(&run(Protocol::HttpProtobuf, 1));
+    let day = run(Protocol::HttpProtobuf, 1);
+    check(&day);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/pipeline_day.txt");
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::write(path, &day.diary).expect("the snapshot is written");
+    }
+    let then = std::fs::read_to_string(path).expect("the snapshot is there");
+    assert_eq!(then, day.diary, "{path} differs; set {BLESS}=1 to write it anew");
 }
 
 #[test]
