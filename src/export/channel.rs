@@ -5,6 +5,7 @@ use super::engine::Engine;
 use super::few::Few;
 use super::link::{Link, guarded, guarded_poll};
 use super::machine::ExportState;
+use super::origin::Origin;
 use super::prepare::Preparer;
 use super::sync::lock;
 use super::waiters::{Hub, Key};
@@ -24,11 +25,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hasher};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Rounds of work in one poll before it yields, so that a busy peer cannot hold an executor's thread.
 const ROUNDS_MAX: usize = 64;
@@ -43,6 +45,8 @@ pub(crate) type Verdict = Result<Outcome, Error>;
 
 /// What exporters, futures and the driver share.
 pub(crate) struct Channel<R: Runtime> {
+    /// In another process nothing but this may be touched: no lock, no socket, no timer.
+    pub(crate) origin: Origin,
     pub(crate) hub: Arc<Hub>,
     core: Mutex<Core<R>>,
     /// Outside the lock, since what it does takes time.
@@ -56,7 +60,8 @@ struct Core<R: Runtime> {
     /// The names that were looked up, each held by each of its lookups that runs. There are as many as destinations.
     lookups: Vec<(Name, Arc<()>)>,
     links: Vec<(ConnId, Link<R>)>,
-    timer: R::Timer,
+    /// Gone only from a channel that is dropped in another process.
+    timer: Option<R::Timer>,
     exports: HashMap<ExportId, Slot>,
     /// The hub's waker, which is all that sockets and timers see.
     waker: Waker,
@@ -94,10 +99,11 @@ impl<R: Runtime> Channel<R> {
         let engine = Engine::new(config, seed)?;
         let hub = Arc::new(Hub::new());
         Ok(Self {
+            origin: Origin::here(),
             preparer: engine.preparer(),
             core: Mutex::new(Core {
                 engine,
-                timer: runtime.timer(),
+                timer: Some(runtime.timer()),
                 runtime,
                 resolver,
                 lookups: Vec::new(),
@@ -113,12 +119,17 @@ impl<R: Runtime> Channel<R> {
         })
     }
 
-    pub(crate) fn runtime(&self) -> R {
-        lock(&self.core).runtime.clone()
+    /// The runtime; none in another process.
+    pub(crate) fn runtime(&self) -> Option<R> {
+        (!self.origin.is_foreign()).then(|| lock(&self.core).runtime.clone())
     }
 
-    /// Accepts an export; its deadline runs from here.
-    pub(crate) fn submit(&self, request: Request) -> (ExportId, R) {
+    /// Accepts an export; its deadline runs from here. In another process it does not.
+    pub(crate) fn submit(&self, request: Request) -> Option<(ExportId, R)> {
+        if self.origin.is_foreign() {
+            self.origin.refuse(&request);
+            return None;
+        }
         let is_long = self.preparer.has_work(&request);
         let begun = is_long.then(|| lock(&self.core).runtime.now());
         let prepared = self.preparer.prepare(request);
@@ -136,14 +147,20 @@ impl<R: Runtime> Channel<R> {
             (id, core.runtime.clone())
         };
         self.hub.wake_driver();
-        accepted
+        Some(accepted)
     }
 
     pub(crate) fn state(&self, id: ExportId) -> ExportState {
+        if self.origin.is_foreign() {
+            return ExportState::Done;
+        }
         lock(&self.core).engine.state(id).unwrap_or(ExportState::Done)
     }
 
     pub(crate) fn stats(&self) -> Stats {
+        if self.origin.is_foreign() {
+            return self.origin.stats();
+        }
         lock(&self.core).engine.stats()
     }
 
@@ -165,11 +182,15 @@ impl<R: Runtime> Channel<R> {
         self.pump(|core| core.is_closed.then_some(()))
     }
 
-    /// Refuses further exports; those under way have until `at`.
-    pub(crate) fn close(&self, at: Instant) {
+    /// Refuses further exports; those under way have `timeout` from now.
+    pub(crate) fn close(&self, timeout: Duration) {
+        if self.origin.is_foreign() {
+            return;
+        }
         {
             let mut core = lock(&self.core);
             let now = core.runtime.now();
+            let at = now + timeout;
             core.engine.handle(now, Fact::Drain);
             core.shutdown_at = Some(core.shutdown_at.map_or(at, |earlier| earlier.min(at)));
         }
@@ -184,6 +205,9 @@ impl<R: Runtime> Channel<R> {
     /// Nobody waits for the export any more: it is cancelled, and what that gives to write is written as far as the
     /// sockets take it.
     pub(crate) fn abandon(&self, id: ExportId) {
+        if self.origin.is_foreign() {
+            return;
+        }
         self.hold(|core, after| {
             if core
                 .exports
@@ -302,6 +326,20 @@ impl<R: Runtime> Channel<R> {
         }
         // Last: what is dropped is foreign and may panic.
         drop(discarded);
+    }
+}
+
+impl<R: Runtime> Drop for Channel<R> {
+    /// In another process the sockets and the timer are left as they are: to close one in order would take it out of a
+    /// readiness queue, or lock a runtime's list, that the parent process goes on with.
+    fn drop(&mut self) {
+        if self.origin.is_foreign() {
+            let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
+            core::mem::take(&mut core.links)
+                .into_iter()
+                .for_each(core::mem::forget);
+            core::mem::forget(core.timer.take());
+        }
     }
 }
 
@@ -502,7 +540,10 @@ impl<R: Runtime> Core<R> {
         let now = self.runtime.now();
         if next > now {
             let cx = &mut Context::from_waker(&self.waker);
-            match guarded_poll(|| self.timer.poll_at(cx, next)) {
+            let Some(timer) = &mut self.timer else {
+                return false;
+            };
+            match guarded_poll(|| timer.poll_at(cx, next)) {
                 // It may have become due while the timer was set, or an early timer fired: look again.
                 Poll::Ready(Ok(())) => return true,
                 Poll::Pending => return false,

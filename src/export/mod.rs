@@ -58,6 +58,8 @@ mod future;
 #[cfg(feature = "std")]
 mod link;
 mod machine;
+#[cfg(feature = "std")]
+mod origin;
 mod prepare;
 #[cfg(feature = "std")]
 mod sync;
@@ -74,5 +76,7 @@ pub(crate) use few::{FEW, Few};
 #[cfg(feature = "std")]
 pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;
+#[cfg(all(feature = "std", unix))]
+pub(crate) use origin::Origin;
 #[cfg(feature = "std")]
 pub(crate) use sync::lock;
