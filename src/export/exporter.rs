@@ -92,6 +92,10 @@ impl<R: Runtime> Exporter<R> {
         Driver::new(&self.channel, self.exporters.clone())
     }
 
+    pub(crate) fn channel(&self) -> &Arc<Channel<R>> {
+        &self.channel
+    }
+
     /// The account at this moment.
     pub fn stats(&self) -> Stats {
         self.channel.stats()
