@@ -536,7 +536,7 @@ impl Leg {
                 bytes += entry.bytes;
                 requests.push(entry.value.request);
             }
-            Request::join(&requests)
+            Request::join(&requests).expect("a lane is of one signal, set of headers and time")
         };
         let batch = shared.next_batch();
         let flight = InFlight {
