@@ -177,14 +177,11 @@ impl Leg {
     }
 
     /// A closed batch finds no room here, though it had elsewhere.
-    pub fn lose_newest(&mut self, shared: &mut Shared, closed: &Closed) {
-        self.lose(
-            shared,
-            closed.epoch,
-            closed.request.items(),
-            DropReason::QueueFull,
-        );
+    pub fn lose_newest(&mut self, shared: &mut Shared, closed: Closed) {
+        let items = closed.request.items();
+        self.lose(shared, closed.epoch, items, DropReason::QueueFull);
         self.overflow(shared, closed.key.signal, DropReason::QueueFull);
+        shared.garbage.requests.push(closed.request);
     }
 
     /// Evicts the oldest queued request of a signal, where there is one.
@@ -227,6 +224,11 @@ impl Leg {
                 self.unseen.push(lane);
             }
             state.unseen += 1;
+            // Where no driver looks, lanes that came and went would be kept in mind for ever.
+            if self.unseen.len() > 2 * self.lanes.len() {
+                self.unseen.sort_unstable();
+                self.unseen.dedup();
+            }
         }
         let was_ready = self.lanes[lane.index()].ready.is_some();
         self.refresh(shared, lane);
@@ -656,7 +658,9 @@ impl Leg {
 
     /// Settles an entry that was taken out of the queue and is not exported again.
     fn give_up(&mut self, shared: &mut Shared, entry: Entry<Queued>, reason: DropReason) {
-        let counts = match entry.value.unanswered {
+        // In the child of a fork it is the parent that knows what was sent.
+        let is_unknown = entry.value.unanswered && reason != DropReason::Forked;
+        let counts = match is_unknown {
             true => unknown(entry.items),
             false => dropped(entry.items),
         };
