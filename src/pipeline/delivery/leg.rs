@@ -35,6 +35,7 @@ pub(super) struct Queued {
 pub(super) struct InFlight {
     pub leg: usize,
     pub endpoint: usize,
+    batch: BatchId,
     lane: LaneId,
     seq: u64,
     items: u64,
@@ -544,6 +545,7 @@ impl Leg {
         let flight = InFlight {
             leg: self.index,
             endpoint: taken.endpoint,
+            batch,
             lane,
             seq: first.seq,
             items,
@@ -626,7 +628,7 @@ impl Leg {
                 holds.push(Hold {
                     endpoint: flight.endpoint,
                     failures: 0,
-                    since: Instant::ZERO,
+                    since: BatchId(0),
                     until: now,
                 });
                 holds.len() - 1
@@ -634,9 +636,9 @@ impl Leg {
         };
         let hold = &mut holds[at];
         // Exports that were under way together fail together: that is one failure.
-        if hold.failures == 0 || flight.submitted >= hold.since {
+        if hold.failures == 0 || flight.batch > hold.since {
             hold.failures = hold.failures.saturating_add(1);
-            hold.since = now;
+            hold.since = BatchId(shared.batches);
         }
         let wait = shared
             .config
