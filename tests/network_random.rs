@@ -4,11 +4,13 @@
 #[path = "support/batches.rs"]
 #[allow(dead_code)]
 mod batches;
+#[path = "support/chaos.rs"]
+mod chaos;
 
 use batches::batch_with;
+use chaos::{answer, chaos, may_succeed};
 use fastrand::Rng;
-use otlp_embed::testing::collector::Accepting;
-use otlp_embed::testing::{Answer, Clock, Collector, Link, Network, SimulatedCollector};
+use otlp_embed::testing::{Answer, Collector, Network, SimulatedCollector};
 use otlp_embed::{Config, Exporter, ItemCounts, Protocol, Stats};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -169,62 +171,6 @@ fn one(
     }
 }
 
-/// Twenty seconds in which anything happens to the collector, and then all is well.
-async fn chaos(clock: Clock, collector: SimulatedCollector, mut rng: Rng) {
-    for _ in 0..rng.usize(..40) {
-        clock.sleep(Duration::from_micros(rng.u64(..1_000_000))).await;
-        match rng.u8(..12) {
-            0 => collector.pause(),
-            1 | 2 => collector.resume(),
-            3 => collector.partition(),
-            4 | 5 => collector.repair(),
-            6 => _ = collector.kill_share(rng.f64()),
-            7 => collector.forget_connections(),
-            8 => collector.drain_connections(),
-            9 => {
-                let accepting = [Accepting::Refuse, Accepting::CloseAtOnce, Accepting::Serve];
-                collector.set_accepting(accepting[rng.usize(..3)]);
-            }
-            _ => {
-                let mut link = Link::new()
-                    .with_latency(Duration::from_micros(rng.u64(..100_000)))
-                    .with_jitter(Duration::from_micros(rng.u64(..20_000)))
-                    .with_buffer(rng.usize(1_000..1_000_000));
-                if rng.bool() {
-                    link = link.with_bandwidth(rng.u64(5_000..10_000_000));
-                }
-                if rng.bool() {
-                    link = link.with_chunks(rng.usize(100..70_000));
-                }
-                if rng.bool() {
-                    link = link.with_resets(rng.f64() / 10.0);
-                }
-                collector.set_link(link);
-            }
-        }
-    }
-    collector.set_link(Link::new());
-    collector.set_accepting(Accepting::Serve);
-    collector.resume();
-    collector.repair();
-}
-
-fn answer(rng: &mut Rng, evil: u8) -> Answer {
-    if rng.u8(..100) >= evil {
-        return Answer::Ok;
-    }
-    match rng.u8(..8) {
-        0 => Answer::unavailable(),
-        1 => Answer::throttled(Duration::from_millis(rng.u64(..3_000))),
-        2 => Answer::Ok.after(Duration::from_millis(rng.u64(..3_000))),
-        3 => Answer::Never,
-        4 => Answer::CloseConnection,
-        5 => Answer::AbortConnection,
-        6 => Answer::Drain(Box::new(Answer::Ok)),
-        _ => Answer::Ok.cut_after(rng.usize(..200)),
-    }
-}
-
 /// Compares the verdicts with what the collector recorded.
 fn audit(
     collector: &SimulatedCollector,
@@ -283,14 +229,4 @@ fn audit(
     );
     assert_eq!((stats.in_flight, stats.bytes_in_flight), (0, 0), "{stats:?}");
     sum
-}
-
-/// Whether the collector may have accepted the items, as far as its client can tell.
-fn may_succeed(answer: &Answer, protocol: Protocol) -> bool {
-    match answer {
-        Answer::Delay(_, answer) | Answer::Drain(answer) | Answer::Cut(_, answer) => {
-            may_succeed(answer, protocol)
-        }
-        _ => answer.is_success_over(protocol),
-    }
 }
