@@ -223,23 +223,6 @@ impl Request {
         }
     }
 
-    /// One request of several of the same signal with the same headers and time: an export message is a list, and lists
-    /// are joined by putting their bytes one after the other. Copies nothing.
-    #[cfg(feature = "std")]
-    pub(crate) fn join(requests: &[Self]) -> Self {
-        let first = requests.first().expect("there is something to join");
-        let mut segments = Vec::with_capacity(requests.iter().map(Self::segment_count).sum());
-        for request in requests {
-            segments.extend_from_slice(request.body.segments());
-        }
-        Self {
-            items: requests.iter().map(Self::items).sum(),
-            refused: requests.iter().map(Self::refused).sum(),
-            body: Body::new(segments),
-            ..first.clone()
-        }
-    }
-
     /// What it has for itself: headers and a time.
     #[cfg(feature = "std")]
     pub(crate) fn own(&self) -> (Option<&Arc<[(String, String)]>>, Option<Duration>) {
