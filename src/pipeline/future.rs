@@ -4,9 +4,8 @@ use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
 use super::shared::{Shared, Wish, stats_of};
 use super::stats::PipelineStats;
 use crate::encode::Request;
-use crate::error::Error;
 use crate::export::{ExportId, Exporter, Flight, Managed};
-use crate::outcome::{DropReason, Outcome};
+use crate::outcome::DropReason;
 use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
 use crate::time::Instant;
@@ -15,7 +14,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use futures_core::FusedFuture;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -159,9 +158,11 @@ impl<R: Runtime> PipelineFuture<R> {
     fn cancel(&mut self, batch: BatchId, at: (usize, usize)) {
         let Some(endpoint) = self.endpoint(at) else { return };
         let id = endpoint.batches.iter().find(|(_, other)| **other == batch);
-        // Its verdict comes as any other.
-        if let Some((id, _)) = id {
-            endpoint.flight.cancel(*id);
+        let Some(id) = id.map(|(id, _)| *id) else { return };
+        endpoint.batches.remove(&id);
+        if let Some(result) = endpoint.flight.cancel(id) {
+            let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
+            self.shared.handle(self.runtime.now(), fact);
         }
     }
 
@@ -193,7 +194,7 @@ impl<R: Runtime> PipelineFuture<R> {
                 };
                 has_moved = true;
                 if let Some(batch) = endpoint.batches.remove(&id) {
-                    let fact = DeliveryFact::Ended(batch, verdict_of(&result));
+                    let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
                     self.shared.handle(self.runtime.now(), fact);
                 }
             }
@@ -222,12 +223,13 @@ impl<R: Runtime> PipelineFuture<R> {
     fn abandon(&mut self, reason: DropReason) -> Report {
         let now = self.runtime.now();
         for endpoint in &mut self.endpoints {
-            for id in endpoint.batches.keys() {
-                endpoint.flight.cancel(*id);
+            for (id, batch) in endpoint.batches.drain() {
+                if let Some(result) = endpoint.flight.cancel(id) {
+                    let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
+                    self.shared.handle(now, fact);
+                }
             }
         }
-        // A cancelled export has its verdict at once; nobody is to be woken for it.
-        self.collect(&mut Context::from_waker(Waker::noop()));
         self.shared.handle(now, DeliveryFact::Abandon(reason));
         while let Some(action) = self.shared.next_action() {
             self.tell(action);
@@ -247,13 +249,6 @@ impl<R: Runtime> PipelineFuture<R> {
 
 /// The runtime serves no more.
 struct Gone;
-
-/// What an export's end means to the delivery.
-fn verdict_of(result: &Result<Outcome, Error>) -> ExportVerdict {
-    let remainder = result.as_ref().err().and_then(Error::remainder);
-    let remainder = remainder.and_then(|left| Some((left.requests.first()?.clone(), left.unanswered)));
-    ExportVerdict::of(result, remainder)
-}
 
 impl<R: Runtime> Future for PipelineFuture<R> {
     type Output = Report;
