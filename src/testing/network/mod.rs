@@ -390,6 +390,11 @@ impl Runtime for Network {
         self.0.clock.timer()
     }
 
+    /// Clones are the same network, on which one call of [`block_on`](Network::block_on) moves everything.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Another number at each call, which the network's seed determines.
     fn seed(&self) -> u64 {
         self.0.lock().rng.u64(..)
