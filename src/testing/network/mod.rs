@@ -198,7 +198,8 @@ impl Network {
     }
 
     /// Runs the future, the tasks and the network until the future is ready. Time passes only while all of them wait.
-    /// Tasks that have not ended go on with the next call.
+    /// Tasks that have not ended go on with the next call. Other threads are not waited for: what one of them would wake
+    /// counts as waiting.
     ///
     /// # Panics
     ///
