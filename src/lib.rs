@@ -62,6 +62,7 @@
 //! | [`encode`] | telemetry to protobuf in one forward pass; counting, splitting and JSON of what is encoded |
 //! | `coding` | compression and decompression |
 //! | [`policy`] | retry and backoff, circuit breaker, rate limiter, concurrency, batch size |
+//! | [`observe`] | what an exporter tells about itself: events, self-metrics |
 //! | [`protocol`] | one connection, sans-IO: proxy, TLS, HTTP/1.1 or HTTP/2, gRPC or OTLP/HTTP |
 //! | [`export`] | one export, many exports, and their shells |
 //! | [`rt`] | sockets, clocks and timers of a runtime |
@@ -84,6 +85,7 @@ pub mod encode;
 pub mod endpoint;
 mod error;
 pub mod export;
+pub mod observe;
 mod outcome;
 pub mod pb;
 #[cfg(feature = "std")]

@@ -38,6 +38,8 @@ pub struct Stats {
     pub splits: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Times that exports to an endpoint began to fail after they had succeeded, or before any had.
+    pub outages: u64,
     /// The last failure of an attempt or a connection, in words.
     pub last_error: Option<String>,
 }
@@ -57,6 +59,20 @@ impl Stats {
     pub fn is_conserved(&self) -> bool {
         let settled = self.delivered + self.rejected + self.dropped_total() + self.unknown;
         self.accepted == settled + self.queued + self.in_flight
+    }
+
+    /// Adds what another account says of items.
+    #[cfg(feature = "std")]
+    pub(crate) fn add_items(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.rejected += other.rejected;
+        for (sum, count) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum += count;
+        }
+        self.unknown += other.unknown;
+        self.queued += other.queued;
+        self.in_flight += other.in_flight;
     }
 
     /// Where the settled items ended up.
@@ -96,6 +112,7 @@ impl fmt::Debug for Stats {
             .field("retries", &self.retries)
             .field("splits", &self.splits)
             .field("connections", &self.connections)
+            .field("outages", &self.outages)
             .field("last_error", &self.last_error)
             .finish()
     }

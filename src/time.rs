@@ -88,6 +88,8 @@ pub enum DeadlineReason {
     Session,
     /// A connection is as old as it may get, or was idle for too long beside another.
     Retire,
+    /// An event that could not be told may be told now.
+    Event,
 }
 
 #[cfg(test)]

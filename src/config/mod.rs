@@ -29,6 +29,7 @@ pub use tls::Tls;
 use crate::credentials::{CredentialSource, Credentials};
 use crate::encode::Signal;
 use crate::error::Error;
+use crate::observe::{Event, Observer};
 use crate::policy::RetryPolicy;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -103,6 +104,7 @@ struct Whole {
     user_agent: Option<String>,
     proxy: Option<ProxyChoice>,
     isolate_tracing: Option<bool>,
+    observer: Observer,
     temporality: Option<TemporalityPreference>,
     histogram: Option<HistogramAggregation>,
     #[cfg(feature = "std")]
@@ -367,6 +369,25 @@ impl Config {
         self
     }
 
+    /// Who is told what happens to the exporter: connections, outages and their end, what was rejected, limits that are
+    /// reached; see [`Event`]. The last one set counts. Unless one is set, a build with the feature `log` writes the same to
+    /// the crate `log`, under the target `otlp_embed`: connections at `info`, everything else, the end of an outage
+    /// included, at `warn`.
+    ///
+    /// It is called by whoever drives the exporter, with no lock held, one event after the other. It may use the exporter
+    /// that it hears of, and should be quick, since what the caller does waits for it. A panic in it ends with the call.
+    ///
+    /// ```
+    /// use otlp_embed::Config;
+    ///
+    /// let config = Config::new().with_observer(|event| eprintln!("{event}"));
+    /// # _ = config;
+    /// ```
+    pub fn with_observer(mut self, observer: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+        self.whole.observer = Observer::new(observer);
+        self
+    }
+
     /// Which temporality the SDK is to collect metrics with; cumulative unless set.
     pub fn with_temporality_preference(mut self, preference: TemporalityPreference) -> Self {
         self.whole.temporality = Some(preference);
@@ -412,6 +433,10 @@ impl Config {
         Ok(settings)
     }
 
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.whole.observer
+    }
+
     #[cfg(feature = "std")]
     pub(crate) fn resolver(&self) -> Option<crate::rt::Resolver> {
         self.whole.resolver.clone()
@@ -433,6 +458,7 @@ impl Whole {
             (self.user_agent.is_some(), "with_user_agent"),
             (self.proxy.is_some(), "with_proxy"),
             (self.isolate_tracing.is_some(), "with_tracing_isolated"),
+            (self.observer.is_set(), "with_observer"),
             (self.temporality.is_some(), "with_temporality_preference"),
             (self.histogram.is_some(), "with_default_histogram_aggregation"),
             #[cfg(feature = "std")]

@@ -223,6 +223,26 @@ impl Request {
         }
     }
 
+    /// What it has for itself: headers and a time.
+    #[cfg(feature = "std")]
+    pub(crate) fn own(&self) -> (Option<&Arc<[(String, String)]>>, Option<Duration>) {
+        (self.headers.as_ref(), self.timeout)
+    }
+
+    /// The same request with these headers and this time for itself.
+    #[cfg(feature = "std")]
+    pub(crate) fn with_own(
+        self,
+        headers: Option<Arc<[(String, String)]>>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            headers,
+            timeout,
+            ..self
+        }
+    }
+
     /// The signal it carries.
     pub fn signal(&self) -> Signal {
         self.signal

@@ -11,11 +11,12 @@ use super::origin::Origin;
 use super::prepare::Preparer;
 use super::sync::lock;
 use super::waiters::{Hub, Key};
-use crate::config::Config;
+use crate::config::{Config, ConfigReport};
 use crate::credentials::Authorization;
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::endpoint::Name;
 use crate::error::Error;
+use crate::observe::{EventKind, Observer, SelfMetrics, Transition};
 use crate::outcome::Outcome;
 use crate::rt::{Resolve, Resolver, Runtime, Timer};
 use crate::stats::Stats;
@@ -26,11 +27,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hasher};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -54,6 +54,10 @@ pub(crate) struct Channel<R: Runtime> {
     core: Mutex<Core<R>>,
     /// Outside the lock, since what it does takes time.
     preparer: Preparer,
+    /// Outside the lock, since it is foreign.
+    observer: Observer,
+    /// Somebody tells the observer of events: one at a time, so that it hears them in their order.
+    is_telling: AtomicBool,
 }
 
 struct Core<R: Runtime> {
@@ -113,12 +117,14 @@ struct After<R: Runtime> {
 impl<R: Runtime> Channel<R> {
     pub(crate) fn new(config: Config, runtime: R) -> Result<Self, Error> {
         let resolver = config.resolver();
-        let seed = RandomState::new().build_hasher().finish();
-        let engine = Engine::new(config, seed)?;
+        let observer = config.observer().clone();
+        let engine = Engine::new(config, runtime.seed())?;
         let hub = Arc::new(Hub::new());
         Ok(Self {
             origin: Origin::here(),
             preparer: engine.preparer(),
+            observer,
+            is_telling: AtomicBool::new(false),
             core: Mutex::new(Core {
                 engine,
                 timer: Some(runtime.timer()),
@@ -142,6 +148,11 @@ impl<R: Runtime> Channel<R> {
     /// The runtime; none in another process.
     pub(crate) fn runtime(&self) -> Option<R> {
         (!self.origin.is_foreign()).then(|| lock(&self.core).runtime.clone())
+    }
+
+    /// Whether a signal goes out over gRPC, and the largest request of it.
+    pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
+        self.preparer.limits(signal)
     }
 
     /// Accepts an export; its deadline runs from here. In another process it does not.
@@ -216,25 +227,31 @@ impl<R: Runtime> Channel<R> {
         drop(verdicts);
     }
 
-    /// Cancels an export whose verdict is still wanted.
-    pub(crate) fn cancel(&self, id: ExportId) {
-        if self.origin.is_foreign() {
-            return;
-        }
+    /// Cancels an export, and takes its verdict out of the mailbox.
+    pub(crate) fn cancel(&self, mailbox: MailboxId, id: ExportId) -> Option<Verdict> {
         self.hold(None, |core, after| {
             self.cancel_held(core, after, id);
             core.check_closed(after);
-        });
+            let verdicts = &mut core.mailboxes.get_mut(&mailbox)?.verdicts;
+            let at = verdicts.iter().rposition(|(settled, _)| *settled == id)?;
+            verdicts.remove(at).map(|(_, verdict)| verdict)
+        })
     }
 
-    /// Pumps, and takes the next verdict of a mailbox. `key` is its owner's place among the waiters, where the waker is
-    /// registered already.
-    pub(crate) fn poll_mailbox(&self, mailbox: MailboxId, key: Option<Key>) -> Poll<(ExportId, Verdict)> {
-        self.pump(key, |core| {
+    /// Pumps, and moves the verdicts of a mailbox into `verdicts`, which is empty. `key` is its owner's place among the
+    /// waiters, where the waker is registered already.
+    pub(crate) fn poll_mailbox(
+        &self,
+        mailbox: MailboxId,
+        key: Option<Key>,
+        verdicts: &mut VecDeque<(ExportId, Verdict)>,
+    ) {
+        let _ = self.pump(key, |core| {
             let mailbox = core.mailboxes.get_mut(&mailbox)?;
             mailbox.key = key;
-            mailbox.verdicts.pop_front()
-        })
+            core::mem::swap(verdicts, &mut mailbox.verdicts);
+            (!verdicts.is_empty()).then_some(())
+        });
     }
 
     pub(crate) fn state(&self, id: ExportId) -> ExportState {
@@ -249,6 +266,35 @@ impl<R: Runtime> Channel<R> {
             return self.origin.stats();
         }
         lock(&self.core).engine.stats()
+    }
+
+    pub(crate) fn self_metrics(&self) -> SelfMetrics {
+        lock(&self.core).engine.self_metrics()
+    }
+
+    /// Tells what became of the configuration.
+    pub(crate) fn tell_config(&self, report: &ConfigReport) {
+        self.hold(None, |core, _| {
+            // Where an observer is set, the engine has told when it was made.
+            if !self.observer.is_set() {
+                core.engine.tell_config(report);
+            }
+        });
+    }
+
+    /// Tells of something that happened to `items` in a layer above, under the same limit as what the engine tells.
+    #[allow(dead_code, reason = "for what is built on an exporter")]
+    pub(crate) fn tell(
+        &self,
+        endpoint: Option<&Arc<str>>,
+        kind: EventKind,
+        items: u64,
+        make: impl FnOnce() -> Transition<'static>,
+    ) {
+        self.hold(None, |core, _| {
+            let now = core.runtime.now();
+            core.engine.tell(now, endpoint, kind, items, make);
+        });
     }
 
     /// Pumps, and returns the verdict of `id` once it is there. `key` is the caller's place among the waiters, where it
@@ -386,21 +432,22 @@ impl<R: Runtime> Channel<R> {
         work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T,
     ) -> (std::thread::Result<T>, Vec<(ExportId, Authorization)>) {
         let mut after = After::new();
-        let (result, must_wake) = {
+        let (result, must_wake, has_events) = {
             let mut core = lock(&self.core);
+            core.engine.observe(self.observer.is_listening());
             self.hub.begin_pump();
             // A subscriber that heard the runtime's libraries now, and exported that, would wait for this very lock.
             #[cfg(feature = "http2")]
             let _guard = crate::protocol::quiet(core.engine.settings().isolate_tracing);
             let result = catch_unwind(AssertUnwindSafe(|| work(&mut core, &mut after)));
-            (result, self.hub.end_pump())
+            (result, self.hub.end_pump(), core.engine.has_events())
         };
         let unauthorized = core::mem::take(&mut after.unauthorized);
-        self.finish(after, own, must_wake || result.is_err());
+        self.finish(after, own, must_wake || result.is_err(), has_events);
         (result, unauthorized)
     }
 
-    fn finish(&self, after: After<R>, own: Option<Key>, must_wake: bool) {
+    fn finish(&self, after: After<R>, own: Option<Key>, must_wake: bool, has_events: bool) {
         let After {
             settled,
             discarded,
@@ -417,8 +464,28 @@ impl<R: Runtime> Channel<R> {
         } else if must_wake {
             self.hub.wake_pumpers();
         }
+        if has_events {
+            self.tell_observer();
+        }
         // Last: what is dropped is foreign and may panic.
         drop(discarded);
+    }
+
+    /// Tells the observer of every event that waits, with the channel released, unless somebody is about it: another thread, or
+    /// the observer itself, which has called back.
+    fn tell_observer(&self) {
+        while !self.is_telling.swap(true, Ordering::Acquire) {
+            loop {
+                let event = lock(&self.core).engine.poll_event();
+                let Some(event) = event else { break };
+                self.observer.tell(event);
+            }
+            self.is_telling.store(false, Ordering::Release);
+            // Whoever made an event meanwhile has left it to this one.
+            if !lock(&self.core).engine.has_events() {
+                return;
+            }
+        }
     }
 }
 

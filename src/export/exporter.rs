@@ -1,16 +1,21 @@
 //! The handle that users export with.
 
 use super::channel::Channel;
+use super::companion::Companions;
 use super::future::{Driver, OtlpExportFuture, Shutdown};
 use crate::config::{Config, ConfigReport};
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::error::Error;
+use crate::observe::SelfMetrics;
 use crate::rt::Runtime;
 use crate::stats::Stats;
 use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
+
+/// Exporters that were built in this process, which tells their self-metrics apart.
+static INSTANCES: AtomicU32 = AtomicU32::new(0);
 
 impl Config {
     /// Builds an exporter on a runtime. Nothing is connected before the first export.
@@ -26,10 +31,14 @@ impl Config {
             ));
         }
         let report = Arc::new(self.report());
+        let channel = Arc::new(Channel::new(self, runtime)?);
+        channel.tell_config(&report);
         Ok(Exporter {
             report,
-            channel: Arc::new(Channel::new(self, runtime)?),
+            channel,
+            instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             exporters: Arc::new(AtomicUsize::new(1)),
+            companions: Arc::default(),
         })
     }
 }
@@ -58,8 +67,10 @@ impl Config {
 pub struct Exporter<R: Runtime> {
     channel: Arc<Channel<R>>,
     report: Arc<ConfigReport>,
+    instance: u32,
     /// Clones alive: the driver ends with the last.
     exporters: Arc<AtomicUsize>,
+    companions: Arc<Companions>,
 }
 
 impl<R: Runtime> Exporter<R> {
@@ -96,9 +107,15 @@ impl<R: Runtime> Exporter<R> {
         &self.channel
     }
 
-    /// The account at this moment.
+    /// The account at this moment, that of its pipelines included. Where several exporters share one destination of a
+    /// pipeline, the first of them tells its account.
     pub fn stats(&self) -> Stats {
-        self.channel.stats()
+        whole_stats(&self.channel, &self.companions)
+    }
+
+    /// What the exporter counted about itself, to be exported as metrics by this or another exporter.
+    pub fn self_metrics(&self) -> SelfMetrics {
+        self.channel.self_metrics().with_instance(self.instance)
     }
 
     /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not
@@ -109,9 +126,36 @@ impl<R: Runtime> Exporter<R> {
 
     /// Ends the exporter and all its clones: further exports end in an error at once, those under way have until
     /// `timeout` from now, and what has no verdict then is dropped. The report tells what became of everything.
+    ///
+    /// Its pipelines end first, within the same time: their futures have to be run on for that. As long as one has not ended,
+    /// the exporter takes further exports.
     pub fn shutdown(&self, timeout: Duration) -> Shutdown<R> {
-        Shutdown::new(self.channel.clone(), timeout)
+        Shutdown::new(self.channel.clone(), self.companions.clone(), timeout)
     }
+
+    pub(crate) fn companions(&self) -> &Companions {
+        &self.companions
+    }
+
+    /// The runtime; none in another process than the exporter's.
+    pub(crate) fn runtime(&self) -> Option<R> {
+        self.channel.runtime()
+    }
+
+    /// Whether a signal goes out over gRPC, and the largest request of it.
+    pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
+        self.channel.limits(signal)
+    }
+}
+
+/// The account of an exporter and of its pipelines.
+pub(super) fn whole_stats<R: Runtime>(channel: &Channel<R>, companions: &Companions) -> Stats {
+    let mut stats = channel.stats();
+    // In another process the pipelines' locks may be held by threads that are not there.
+    if !channel.origin.is_foreign() {
+        companions.add_to(&mut stats);
+    }
+    stats
 }
 
 impl<R: Runtime> Clone for Exporter<R> {
@@ -120,7 +164,9 @@ impl<R: Runtime> Clone for Exporter<R> {
         Self {
             channel: self.channel.clone(),
             report: self.report.clone(),
+            instance: self.instance,
             exporters: self.exporters.clone(),
+            companions: self.companions.clone(),
         }
     }
 }

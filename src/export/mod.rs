@@ -47,6 +47,8 @@
 
 #[cfg(feature = "std")]
 mod channel;
+#[cfg(feature = "std")]
+mod companion;
 mod drive;
 mod engine;
 #[cfg(feature = "std")]
@@ -70,6 +72,8 @@ mod sync;
 mod waiters;
 
 pub use crate::credentials::{Authorization, CredentialHeaders, CredentialSource};
+#[cfg(feature = "std")]
+pub(crate) use companion::Companion;
 pub use drive::{Action, ConnId, ExportId, Fact};
 pub use engine::Engine;
 #[cfg(feature = "std")]
@@ -77,7 +81,8 @@ pub use exporter::Exporter;
 #[cfg(feature = "std")]
 pub(crate) use few::{FEW, Few};
 #[cfg(feature = "std")]
-pub(crate) use flight::Flight;
+#[doc(hidden)]
+pub use flight::Flight;
 #[cfg(feature = "std")]
 pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;

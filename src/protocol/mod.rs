@@ -72,6 +72,11 @@ pub trait Connection: Sized + sealed::Sealed {
     /// Whether it carries many calls at a time; with `false`, one after the other.
     fn is_multiplexed(&self) -> bool;
 
+    /// What is spoken with the peer, as far as it is known.
+    fn peer(&self) -> Peer {
+        Peer::default()
+    }
+
     /// Starts a call: the request and its metadata go out, its end comes back as [`Event::Ended`] exactly once,
     /// unless it is cancelled. Its deadline bounds the call and, over gRPC, is told to the peer.
     ///
@@ -111,6 +116,17 @@ pub trait Connection: Sized + sealed::Sealed {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     fn poll_timeout(&self) -> Option<Instant>;
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The version of HTTP.
+    pub http: Option<&'static str>,
+    /// The version of TLS.
+    pub tls: Option<&'static str>,
+    /// What was agreed on by ALPN.
+    pub alpn: Option<&'static str>,
 }
 
 /// What goes out in one call.

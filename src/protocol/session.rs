@@ -18,7 +18,7 @@ use self::inner::{Inner, Version, inner};
 use super::proxy::Tunnel;
 #[cfg(feature = "tls")]
 use super::tls::{Read, Secured};
-use super::{CallEnd, CallId, Connection, Event, Failure, Outgoing, sealed};
+use super::{CallEnd, CallId, Connection, Event, Failure, Outgoing, Peer, sealed};
 use crate::config::Lane;
 use crate::endpoint::Scheme;
 use crate::time::Instant;
@@ -118,6 +118,22 @@ impl Connection for Session {
             (None, Some(opening)) => opening.may_multiplex(),
             (None, None) => false,
         }
+    }
+
+    fn peer(&self) -> Peer {
+        let peer = Peer {
+            http: self.inner().map(Inner::version),
+            ..Peer::default()
+        };
+        #[cfg(feature = "tls")]
+        if let Stage::Secure(tls, _) = &self.stage {
+            return Peer {
+                tls: tls.version(),
+                alpn: tls.alpn().and_then(known_alpn),
+                ..peer
+            };
+        }
+        peer
     }
 
     fn start(&mut self, now: Instant, call: CallId, outgoing: &Outgoing<'_>) -> Result<(), Failure> {
@@ -368,6 +384,16 @@ impl Session {
             Stage::Handshake(_, opening) => Some(opening),
             _ => None,
         }
+    }
+}
+
+/// A protocol of ALPN that this side may have asked for.
+#[cfg(feature = "tls")]
+fn known_alpn(alpn: &[u8]) -> Option<&'static str> {
+    match alpn {
+        b"h2" => Some("h2"),
+        b"http/1.1" => Some("http/1.1"),
+        _ => None,
     }
 }
 

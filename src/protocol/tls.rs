@@ -14,8 +14,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use rustls::ClientConnection;
 use rustls::pki_types::{DnsName, ServerName};
+use rustls::{ClientConnection, ProtocolVersion};
 use std::io::{BufRead, IoSlice, Write};
 
 /// Plaintext of one record (RFC 8446, section 5.1).
@@ -101,6 +101,15 @@ impl Secured {
     /// Whether the handshake is still under way.
     pub(super) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// The version that both sides agreed on.
+    pub(super) fn version(&self) -> Option<&'static str> {
+        match self.connection.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => Some("TLS 1.2"),
+            ProtocolVersion::TLSv1_3 => Some("TLS 1.3"),
+            _ => None,
+        }
     }
 
     /// The protocol that both sides agreed on (ALPN, RFC 7301).

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::export::ExportId;
 use crate::export::machine::Machine;
+use crate::observe::End;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::protocol::Connection;
 use crate::stats::Stats;
@@ -17,6 +18,7 @@ impl<P: Connection> Engine<P> {
             stats.in_flight += machine.items();
         }
         stats.bytes_in_flight += machine.held_bytes() as u64;
+        self.meter.begin(machine.signal(), machine.items());
     }
 
     /// Books what an attempt that failed or ended leaves behind.
@@ -56,9 +58,20 @@ impl<P: Connection> Engine<P> {
             Err(error) if !error.is_cancelled() => stats.last_error = Some(error.to_string()),
             _ => {}
         }
-        match machine.family() {
-            Some(family) => self.settle_part(family, id),
+        let signal = machine.signal();
+        self.meter.end(signal, machine.items(), verdict);
+        let (family, took) = (machine.family(), self.now - machine.begun());
+        let end = End::of(verdict, machine.response());
+        self.tell_verdict(id);
+        match family {
+            Some(family) => {
+                self.settle_part(family, id);
+                if let Some(end) = self.family_end(family, end) {
+                    self.meter.time(signal, end, took);
+                }
+            }
             None => {
+                self.meter.time(signal, end, took);
                 self.stats.exports_in_flight -= 1;
                 self.settled.push_back(id);
             }

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::connections::Phase;
+use super::observe::Sign;
 use crate::credentials::CredentialHeaders;
 use crate::export::machine::{AttemptEnd, ExportState, Judge, LastFailure, Machine, Next};
 use crate::export::{ConnId, ExportId};
@@ -97,6 +98,7 @@ impl<P: Connection> Engine<P> {
         let Some(machine) = self.exports.get_mut(&id) else {
             return;
         };
+        let sign = Sign::of(&end);
         let next = machine.end_attempt(
             &mut Judge {
                 now: self.now,
@@ -107,6 +109,7 @@ impl<P: Connection> Engine<P> {
             },
             end,
         );
+        self.tell_attempt(id, sign, next);
         match next {
             Next::Settled => return self.settle(id),
             Next::Split(bytes_max) => return self.split(id, bytes_max),
@@ -174,8 +177,16 @@ impl<P: Connection> Engine<P> {
                 self.handle_request_sent(id);
             }
         }
-        if let Some(machine) = self.exports.get_mut(&id) {
-            end(machine, &endpoint);
+        let Some(machine) = self.exports.get_mut(&id) else {
+            return;
+        };
+        // One that waits for its backoff tries nothing.
+        let is_trying = machine.gate().is_none_or(|at| at <= self.now);
+        end(machine, &endpoint);
+        if let (true, Some(Err(error))) = (is_trying, machine.verdict()) {
+            if error.is_timeout() {
+                self.tell_attempt(id, Sign::Bad, Next::Settled);
+            }
         }
         self.settle(id);
     }

@@ -375,6 +375,10 @@ impl<P: Connection> Engine<P> {
                 let lane = &mut self.lanes[*lane];
                 lane.is_multiplexed = !open.is_serial;
                 lane.dialer.handle_ready();
+                if self.events.is_on() {
+                    let (peer, lane) = (open.session.peer(), self.conns[at].lane);
+                    self.tell_connected(lane, &peer);
+                }
             }
         }
     }
@@ -420,7 +424,10 @@ impl<P: Connection> Engine<P> {
                     keepalive.interval = keepalive.interval.saturating_mul(2);
                 }
             }
-            Event::Warned(what) => self.stats.last_error = Some(what),
+            Event::Warned(what) => {
+                self.tell_warning(lane, &what);
+                self.stats.last_error = Some(what);
+            }
             Event::Refused(why) => {
                 let can_write = open.over.as_ref().is_none_or(|over| over.can_write);
                 open.over = Some(Over {

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::export::machine::{LastFailure, Machine, Next, Verdict};
 use crate::export::prepare::{Part, Refused};
 use crate::export::{ExportId, Managed, Remainder};
+use crate::observe::{End, ErrorType};
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::protocol::Connection;
 use crate::time::Instant;
@@ -30,8 +31,10 @@ pub(super) struct Family {
     /// Of the part that took most.
     attempts: u32,
     messages: String,
-    /// The first failure.
+    /// The first failure, or the first that left something: it tells what to expect of that.
     error: Option<Error>,
+    /// Whether there was another failure before that one.
+    is_later: bool,
     /// Why items were dropped, the first that was.
     drop_reason: Option<DropReason>,
     /// What managed parts left.
@@ -49,6 +52,7 @@ impl Family {
             attempts: 0,
             messages: String::new(),
             error: None,
+            is_later: false,
             drop_reason: None,
             remainder: None,
         }
@@ -67,7 +71,13 @@ impl Family {
     pub(super) fn into_verdict(self) -> Verdict {
         match self.error {
             Some(error) => {
-                let mut error = error.into_whole(self.failed, self.settled, self.counts, self.attempts);
+                let which = if self.is_later {
+                    "the first that may pass"
+                } else {
+                    "the first"
+                };
+                let parts = (self.failed, self.settled);
+                let mut error = error.into_whole(parts, which, self.counts, self.attempts);
                 if let (Some(reason), None) = (self.drop_reason, error.drop_reason()) {
                     error = error.with_drop_reason(reason);
                 }
@@ -101,9 +111,14 @@ impl Family {
                 self.drop_reason = self.drop_reason.or(error.drop_reason());
                 match (&mut self.remainder, error.take_remainder()) {
                     (Some(all), Some(more)) => all.add(more),
-                    (all, more) => *all = all.take().or(more),
+                    (None, Some(first)) => {
+                        self.remainder = Some(first);
+                        self.is_later = self.error.replace(error).is_some();
+                    }
+                    (_, None) => {
+                        self.error.get_or_insert(error);
+                    }
                 }
-                self.error.get_or_insert(error);
             }
         }
     }
@@ -195,6 +210,7 @@ impl<P: Connection> Engine<P> {
             self.stats.in_flight -= whole.items();
             self.stats.accepted -= whole.items();
         }
+        self.meter.undo(whole.signal(), whole.items());
         self.stats.bytes_in_flight -= whole.held_bytes() as u64;
         let family_id = whole.family().unwrap_or(id);
         let mut family = match self.families.remove(&family_id) {
@@ -266,6 +282,17 @@ impl<P: Connection> Engine<P> {
         } else {
             self.surplus -= 1;
         }
+    }
+
+    /// How an export in parts ended, once all of them have: its error is that of the first part that failed, its answer that of
+    /// the last.
+    pub(super) fn family_end(&self, id: ExportId, last: End) -> Option<End> {
+        let family = self.families.get(&id)?;
+        let rejected = (family.counts.rejected > 0).then_some(ErrorType::REJECTED);
+        family.live.is_empty().then(|| End {
+            error: family.error.as_ref().map(ErrorType::of).or(rejected),
+            response: last.response,
+        })
     }
 
     /// Ends an export from this side, with all its parts.

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::connections::Conn;
 use super::dial::Dialer;
+use super::outage::Health;
 use crate::config::Lane;
 use crate::endpoint::Scheme;
 use crate::export::ExportId;
@@ -16,6 +17,7 @@ pub(super) struct LaneState {
     /// The exports in `Connecting`, the oldest first: it has waited longest and its deadline is nearest.
     pub(super) waiting: BTreeSet<ExportId>,
     pub(super) dialer: Dialer,
+    pub(super) health: Health,
     /// Whether its connections carry many calls at a time: what the latest one showed, before that what one may.
     pub(super) is_multiplexed: bool,
 }
@@ -26,6 +28,7 @@ impl LaneState {
         Self {
             waiting: BTreeSet::new(),
             dialer: Dialer::default(),
+            health: Health::default(),
             is_multiplexed: lane.is_grpc || may_negotiate,
         }
     }

@@ -11,6 +11,8 @@ mod connections;
 mod dial;
 mod families;
 mod lane;
+mod observe;
+mod outage;
 mod pool;
 mod timers;
 
@@ -20,6 +22,7 @@ use super::{Action, ExportId, Fact, Managed};
 use crate::config::{Config, Settings};
 use crate::encode::{Request, Signal};
 use crate::error::{Error, Kind};
+use crate::observe::{Events, Meter};
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::protocol::{self, Connection};
 use crate::stats::Stats;
@@ -71,6 +74,10 @@ pub struct Engine<P: Connection = protocol::Default> {
     conns: Vec<Conn<P>>,
     actions: VecDeque<Action>,
     stats: Stats,
+    /// What whoever runs the program is to know.
+    events: Events,
+    /// The account of the self-metrics.
+    meter: Meter,
 }
 
 /// Which exports are accepted.
@@ -91,7 +98,12 @@ impl<P: Connection> Engine<P> {
     ///
     /// A misuse error that names the setting that cannot work.
     pub fn new(config: Config, seed: u64) -> Result<Self, Error> {
-        Ok(Self::with_settings(config.settings()?, seed))
+        let mut engine = Self::with_settings(config.settings()?, seed);
+        if config.observer().is_set() {
+            engine.observe(true);
+            engine.tell_config(&config.report());
+        }
+        Ok(engine)
     }
 
     /// As [`new`](Self::new), with settings that were checked.
@@ -116,6 +128,8 @@ impl<P: Connection> Engine<P> {
             conns: Vec::new(),
             actions: VecDeque::new(),
             stats: Stats::default(),
+            events: Events::new(),
+            meter: Meter::default(),
         }
     }
 
@@ -154,6 +168,9 @@ impl<P: Connection> Engine<P> {
         self.advance_clock(now);
         let id = ExportId(self.next_number());
         let refusal = self.refusal(&prepared);
+        if let Some((_, DropReason::MemoryLimit)) = &refusal {
+            self.tell_budget(prepared.request.signal(), prepared.request.items());
+        }
         let Prepared { request, parts } = prepared;
         let timeout = request
             .timeout()
@@ -357,6 +374,7 @@ impl<P: Connection> Engine<P> {
             self.abandon(id, Machine::shut_down);
         }
         self.close_all();
+        self.finish_outages();
     }
 
     /// The law of conservation, in builds with debug assertions.

@@ -33,7 +33,13 @@ impl<P: Connection> Engine<P> {
             .min(),
             Phase::Closing { until, .. } => due(Some(*until), DeadlineReason::Session),
         });
-        conns.chain(deadline).chain(gate).chain(lanes.flatten()).min()
+        let event = due(self.event_at(), DeadlineReason::Event);
+        conns
+            .chain(event)
+            .chain(deadline)
+            .chain(gate)
+            .chain(lanes.flatten())
+            .min()
     }
 
     /// Fires everything that is due. What a session knows of a call counts before the export's own deadline, which counts
@@ -49,6 +55,7 @@ impl<P: Connection> Engine<P> {
         self.fire_connections(Self::fire_dial);
         self.fire_gates();
         self.pump();
+        self.tell_outages();
     }
 
     /// Fires what is due before an export begins an attempt: a connection whose time is over takes none, which is found out

@@ -16,6 +16,7 @@ use crate::credentials::CredentialHeaders;
 use crate::encode::{Body, Request, Signal};
 use crate::error::Error;
 use crate::export::{Managed, Remainder};
+use crate::observe::Response;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::policy::{self, RetryPolicy};
 use crate::protocol::{Answer, CallEnd, CallId, Failure};
@@ -98,7 +99,7 @@ pub(crate) struct Machine {
     managed: Option<Managed>,
     items: u64,
     held_bytes: usize,
-    timeout: Duration,
+    begun: Instant,
     deadline: Instant,
     /// Attempts begun.
     attempts: u32,
@@ -116,6 +117,8 @@ pub(crate) struct Machine {
     /// Items sent again in attempts that the collector may have processed, after an unanswered one; not yet booked.
     duplicates: u64,
     last: Option<LastFailure>,
+    /// The status of the last attempt's answer.
+    response: Option<Response>,
 }
 
 /// The credentials of the next attempt.
@@ -187,7 +190,7 @@ impl Machine {
             family: None,
             managed: None,
             part: Some(part),
-            timeout,
+            begun: now,
             deadline: now + timeout,
             attempts: 0,
             free_resends: 0,
@@ -199,12 +202,14 @@ impl Machine {
             unanswered: false,
             duplicates: 0,
             last: None,
+            response: None,
         }
     }
 
     /// A part of an export whose request was refused for its size: it goes on where that was.
     pub(crate) fn part_of(whole: &Self, part: Part, now: Instant) -> Self {
         Self {
+            begun: whole.begun,
             deadline: whole.deadline,
             attempts: whole.attempts,
             free_resends: whole.free_resends,
@@ -215,7 +220,8 @@ impl Machine {
             unanswered: whole.unanswered,
             managed: whole.managed,
             last: whole.last.clone(),
-            ..Self::new(part, now, whole.timeout)
+            response: whole.response,
+            ..Self::new(part, now, whole.timeout())
         }
     }
 
@@ -251,6 +257,21 @@ impl Machine {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// The time that it was given.
+    fn timeout(&self) -> Duration {
+        self.deadline - self.begun
+    }
+
+    /// When it was handed over.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// The status of the last attempt's answer, where it got one.
+    pub(crate) fn response(&self) -> Option<Response> {
+        self.response
     }
 
     /// What it carries, which tells the way that it goes.
@@ -358,6 +379,7 @@ impl Machine {
     /// The gate is open: an attempt begins.
     pub(crate) fn begin(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
+        self.response = None;
         self.apply(Event::Begin);
     }
 
@@ -450,6 +472,10 @@ impl Machine {
     }
 
     fn handle_answer(&mut self, judge: &mut Judge<'_>, answer: Answer) -> Next {
+        self.response = Some(match answer.is_http {
+            true => Response::Http(answer.http_status.unwrap_or(200)),
+            false => Response::Grpc(answer.code),
+        });
         if let Some(refusal) = size::size_refusal(&answer) {
             if let Some(bytes_max) = self.smaller(refusal) {
                 self.last = Some(LastFailure::answered(answer));

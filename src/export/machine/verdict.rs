@@ -116,7 +116,7 @@ impl Machine {
     pub(super) fn deadline_passed(&self, endpoint: &Arc<str>) -> Verdict {
         let mut text = format!(
             "no verdict within {} after {}",
-            Span(self.timeout),
+            Span(self.timeout()),
             Attempts(self.attempts)
         );
         text += match self.state() {
@@ -138,7 +138,7 @@ impl Machine {
         let text = format!(
             "gave up after {}, since the next one would come after the deadline of {}",
             Attempts(self.attempts),
-            Span(self.timeout)
+            Span(self.timeout())
         );
         Err(self.failed(text, endpoint, DropReason::Deadline))
     }

@@ -85,6 +85,18 @@ impl Inner {
         }
     }
 
+    /// The version of HTTP in words.
+    pub(super) fn version(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "http")]
+            Self::Http1(_) => "HTTP/1.1",
+            #[cfg(feature = "http2")]
+            Self::Http2(_) => "HTTP/2",
+            #[cfg(not(any(feature = "http", feature = "http2")))]
+            Self::Never(_) => "none",
+        }
+    }
+
     /// Takes bytes; `is_early`, and what comes back, as in
     /// [`handle_early_input`](Connection::handle_early_input).
     pub(super) fn handle_input(&mut self, now: Instant, bytes: &[u8], is_early: bool) -> bool {
