@@ -291,7 +291,7 @@ fn sum(metric: &Metric, unit: &str, is_monotonic: bool, common: &[(&str, &str)])
     points.collect()
 }
 
-fn histogram<'a>(metric: &'a Metric) -> Vec<(BTreeMap<&'a str, String>, &'a HistogramDataPoint)> {
+fn histogram(metric: &Metric) -> Vec<(BTreeMap<&str, String>, &HistogramDataPoint)> {
     let Some(Data::Histogram(histogram)) = &metric.data else {
         panic!("{metric:?}")
     };
