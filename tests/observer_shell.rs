@@ -4,7 +4,6 @@
 #[allow(dead_code, reason = "not every batch is needed here")]
 mod batches;
 #[path = "support/certificates.rs"]
-#[allow(dead_code, reason = "not every certificate is needed here")]
 mod certificates;
 
 use batches::batch;

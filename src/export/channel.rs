@@ -10,11 +10,11 @@ use super::sync::lock;
 use super::waiters::{Hub, Key};
 use crate::config::{Config, ConfigReport};
 use crate::credentials::Authorization;
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::endpoint::Name;
 use crate::error::Error;
 use crate::observe::{EventKind, Observer, SelfMetrics, Transition};
-use crate::outcome::Outcome;
+use crate::outcome::{DropReason, Outcome};
 use crate::rt::{Resolve, Resolver, Runtime, Timer};
 use crate::stats::Stats;
 use crate::time::Instant;
@@ -171,7 +171,6 @@ impl<R: Runtime> Channel<R> {
     }
 
     /// Tells of something that happened to `items` in a layer above, under the same limit as what the engine tells.
-    #[allow(dead_code, reason = "for what is built on an exporter")]
     pub(crate) fn tell(
         &self,
         endpoint: Option<&Arc<str>>,
@@ -183,6 +182,13 @@ impl<R: Runtime> Channel<R> {
             let now = core.runtime.now();
             core.engine.tell(now, endpoint, kind, items, make);
         });
+    }
+
+    /// Items that another account books were lost.
+    pub(crate) fn note_loss(&self, signal: Signal, reason: Option<DropReason>, dropped: u64, unknown: u64) {
+        lock(&self.core)
+            .engine
+            .note_loss(signal, reason, dropped, unknown);
     }
 
     /// Pumps, and returns the verdict of `id` once it is there. `key` is the caller's place among the waiters, where it
