@@ -36,7 +36,7 @@
 //! | `tls-ring`, `tls-aws-lc` | `tls` with a provider |
 //! | `tls-webpki-roots`, `tls-native-roots` | `tls` with roots: Mozilla's, or those of the operating system |
 //! | `tokio`, `smol`, `futures-io` | an adapter each in `rt` |
-//! | `log` | diagnostics at `warn` to the crate `log`, where no observer is set |
+//! | `log` | what an observer would be told to the crate `log`, where none is set: connections at `info`, the rest at `warn` |
 //! | `testing` | a collector to test against |
 //! | `std` | sockets, names, futures, plain threads, environment variables; brought by all but `http` and `json` |
 //! | `http2` | internal: the HTTP/2 that `grpc` brings, on which OTLP/HTTP is spoken too where TLS negotiates it |

@@ -146,7 +146,8 @@ fn an_outage_in_which_nothing_was_lost_says_so() {
 
 #[test]
 fn failures_of_every_sort_begin_an_outage_and_resends_do_not() {
-    let fails: [(&str, fn(&mut World)); 5] = [
+    type Fail = fn(&mut World);
+    let fails: [(&str, Fail); 5] = [
         ("the collector answered UNAVAILABLE", |world| {
             world.say(0, Command::status(0, Code::UNAVAILABLE));
         }),

@@ -17,7 +17,7 @@ use crate::encode::{Request, Signal};
 use crate::endpoint::Name;
 use crate::error::Error;
 use crate::observe::{EventKind, Observer, SelfMetrics, Transition};
-use crate::outcome::Outcome;
+use crate::outcome::{DropReason, Outcome};
 use crate::rt::{Resolve, Resolver, Runtime, Timer};
 use crate::stats::Stats;
 use crate::time::Instant;
@@ -283,7 +283,6 @@ impl<R: Runtime> Channel<R> {
     }
 
     /// Tells of something that happened to `items` in a layer above, under the same limit as what the engine tells.
-    #[allow(dead_code, reason = "for what is built on an exporter")]
     pub(crate) fn tell(
         &self,
         endpoint: Option<&Arc<str>>,
@@ -295,6 +294,13 @@ impl<R: Runtime> Channel<R> {
             let now = core.runtime.now();
             core.engine.tell(now, endpoint, kind, items, make);
         });
+    }
+
+    /// Items that another account books were lost.
+    pub(crate) fn note_loss(&self, signal: Signal, reason: Option<DropReason>, dropped: u64, unknown: u64) {
+        lock(&self.core)
+            .engine
+            .note_loss(signal, reason, dropped, unknown);
     }
 
     /// Pumps, and returns the verdict of `id` once it is there. `key` is the caller's place among the waiters, where it

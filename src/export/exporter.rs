@@ -6,7 +6,8 @@ use super::future::{Driver, OtlpExportFuture, Shutdown};
 use crate::config::{Config, ConfigReport};
 use crate::encode::{Request, Signal};
 use crate::error::Error;
-use crate::observe::SelfMetrics;
+use crate::observe::{EventKind, SelfMetrics, Transition};
+use crate::outcome::DropReason;
 use crate::rt::Runtime;
 use crate::stats::Stats;
 use alloc::sync::Arc;
@@ -113,6 +114,27 @@ impl<R: Runtime> Exporter<R> {
         whole_stats(&self.channel, &self.companions)
     }
 
+    /// Tells the observer of something that happened to `items` in a layer above: once a minute for each kind and endpoint, as
+    /// what the exporter tells by itself, and in order with that. `make` is asked for the words where it is told. The channel
+    /// is held while it is queued, and released before the observer is called.
+    #[allow(dead_code, reason = "for what is built on an exporter")]
+    pub(crate) fn tell(
+        &self,
+        endpoint: Option<&Arc<str>>,
+        kind: EventKind,
+        items: u64,
+        make: impl FnOnce() -> Transition<'static>,
+    ) {
+        self.channel.tell(endpoint, kind, items, make);
+    }
+
+    /// Items that another account books were given up or left without an answer: told with the end of the outage, if there is
+    /// one.
+    #[allow(dead_code, reason = "for what is built on an exporter")]
+    pub(crate) fn note_loss(&self, signal: Signal, reason: Option<DropReason>, dropped: u64, unknown: u64) {
+        self.channel.note_loss(signal, reason, dropped, unknown);
+    }
+
     /// What the exporter counted about itself, to be exported as metrics by this or another exporter.
     pub fn self_metrics(&self) -> SelfMetrics {
         self.channel.self_metrics().with_instance(self.instance)
@@ -185,5 +207,65 @@ impl<R: Runtime> fmt::Debug for Exporter<R> {
         f.debug_struct("Exporter")
             .field("stats", &self.stats())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::policy::RetryPolicy;
+    use crate::rt::Blocking;
+    use crate::testing::{Answer, Collector};
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+    use bytes::Bytes;
+    use std::sync::Mutex;
+
+    type Told = Arc<Mutex<Vec<String>>>;
+
+    fn exporter(collector: &Collector) -> (Exporter<Blocking>, Told) {
+        let told = Told::default();
+        let hears = told.clone();
+        let config = Config::new()
+            .with_endpoint(collector.endpoint())
+            .with_retry_policy(RetryPolicy::never())
+            .with_observer(move |event| hears.lock().expect("no panic").push(event.to_string()));
+        let exporter = config.build(Blocking::new().expect("a reactor"));
+        (exporter.expect("it works"), told)
+    }
+
+    #[test]
+    fn a_layer_above_tells_under_the_same_limit() {
+        let collector = Collector::start().expect("a collector");
+        let (exporter, told) = exporter(&collector);
+        let name: Arc<str> = collector.endpoint().into();
+        for _ in 0..10 {
+            let pause = Duration::from_secs(30);
+            exporter.tell(Some(&name), EventKind::BreakerOpened, 0, || {
+                Transition::BreakerOpened { pause }
+            });
+        }
+        let told = told.lock().expect("no panic");
+        let words = "too many exports failed, none is begun for 30 s; what is queued waits";
+        assert_eq!(*told, [alloc::format!("OTLP export to {name}: {words}")]);
+    }
+
+    #[test]
+    fn what_another_account_lost_is_told_with_the_end_of_the_outage() {
+        let collector = Collector::start().expect("a collector");
+        let (exporter, told) = exporter(&collector);
+        let export = || {
+            let bytes = Vec::from([Bytes::from_static(&[10, 0])]);
+            exporter
+                .export(Request::from_segments(Signal::Traces, 1, bytes))
+                .wait()
+        };
+        collector.answer_next(Answer::unavailable());
+        export().expect_err("refused");
+        exporter.note_loss(Signal::Logs, Some(DropReason::Expired), 40, 2);
+        export().expect("delivered");
+        let told = told.lock().expect("no panic");
+        let words = "; lost: 1 dropped (attempts exhausted), 40 dropped (expired in the queue), 2 unknown; ";
+        assert!(told[2].contains(words), "{told:?}");
     }
 }

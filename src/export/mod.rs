@@ -8,7 +8,8 @@
 //! One [`Fact`] in, then drain [`Engine::poll_action`] and [`Engine::poll_outcome`] until both return `None`, then wait
 //! for bytes, for the socket to take bytes, or for [`Engine::poll_timeout`] to pass. Every call carries the time, which
 //! never runs backwards. Where credentials are configured, [`Action::Authorize`] carries what to
-//! [ask](Authorization::ask), with no lock held.
+//! [ask](Authorization::ask), with no lock held. What the exporter tells about itself comes out of
+//! [`Engine::poll_event`], once the configuration has an observer or [`Engine::observe`] was called.
 //!
 //! ```
 //! use otlp_embed::export::{Action, Engine, Fact};

@@ -24,7 +24,8 @@ pub struct Event<'a> {
     pub endpoint: Option<Cow<'a, str>>,
     /// What happened.
     pub transition: Transition<'a>,
-    /// When it was told, on the clock of the exporter's runtime.
+    /// When it was told, on the clock of the exporter's runtime; zero for what became of the configuration, which is told
+    /// before the clock is read.
     pub at: Instant,
     /// Events of its kind and endpoint that were kept back since the last one that was told.
     pub kept_back: u64,

@@ -155,7 +155,7 @@ impl SelfMetrics {
             .unit(item.unit)
             .sum(Temporality::Cumulative);
         let mut point = points.point(times.clone(), signed(meter.in_flight));
-        self.describe(signal, |name, value| _ = attr(&mut point, name, value));
+        self.describe(signal, |name, value| attr(&mut point, name, value));
         point.end();
         drop(point);
         points.end();
@@ -167,7 +167,7 @@ impl SelfMetrics {
         let failed = meter.failed.iter().map(|(why, items)| (Some(*why), *items));
         for (why, items) in core::iter::once((None, meter.exported)).chain(failed) {
             let mut point = points.point(times.clone(), signed(items));
-            self.describe(signal, |name, value| _ = attr(&mut point, name, value));
+            self.describe(signal, |name, value| attr(&mut point, name, value));
             if let Some(why) = why {
                 point.attr("error.type", &*why.to_string());
             }
@@ -188,7 +188,7 @@ impl SelfMetrics {
                     .sum(histogram.sum_nanos as f64 / NANOS)
                     .min(histogram.min_nanos as f64 / NANOS)
                     .max(histogram.max_nanos as f64 / NANOS);
-                self.describe(signal, |name, value| _ = attr(&mut point, name, value));
+                self.describe(signal, |name, value| attr(&mut point, name, value));
                 if let Some(error) = error {
                     point.attr("error.type", &*error.to_string());
                 }

@@ -88,7 +88,6 @@ impl<P: Connection> Engine<P> {
 
     /// Tells of something that happened to `items` in a layer above, under the engine's own limit.
     #[cfg(feature = "std")]
-    #[allow(dead_code, reason = "for what is built on an exporter")]
     pub(crate) fn tell(
         &mut self,
         now: Instant,
@@ -102,7 +101,7 @@ impl<P: Connection> Engine<P> {
     }
 
     /// Items that another account books were given up, or left without an answer: told with the end of the outage.
-    #[allow(dead_code, reason = "for exports whose items another account books")]
+    #[cfg(feature = "std")]
     pub(crate) fn note_loss(
         &mut self,
         signal: Signal,

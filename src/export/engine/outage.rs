@@ -158,3 +158,189 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Event;
+    use EventKind::{OutageBegan, Recovered};
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+    use core::time::Duration;
+
+    /// One endpoint, told of second by second.
+    struct World {
+        health: Health,
+        events: Events,
+        endpoint: Arc<str>,
+        now: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut events = Events::new();
+            events.listen(true);
+            Self {
+                health: Health::default(),
+                events,
+                endpoint: "http://collector:4317".into(),
+                now: 0,
+            }
+        }
+
+        fn at(&self) -> Instant {
+            Instant::from_millis(self.now * 1_000)
+        }
+
+        fn fail(&mut self) {
+            let now = self.at();
+            let words = || alloc::format!("it failed at {}", self.now);
+            self.health
+                .handle_failure(now, &self.endpoint, &mut self.events, words);
+        }
+
+        fn succeed(&mut self) {
+            let now = self.at();
+            self.health.handle_success(now, &self.endpoint, &mut self.events);
+        }
+
+        fn lose(&mut self, items: u64) {
+            self.health.handle_loss(Some(DropReason::Deadline), items, 0);
+        }
+
+        /// Lets time pass, and fires what is due on the way.
+        fn until(&mut self, secs: u64) {
+            let end = Instant::from_millis(secs * 1_000);
+            while let Some(due) = self
+                .health
+                .due(&self.endpoint, &self.events)
+                .filter(|due| *due <= end)
+            {
+                self.now = due.as_nanos() / 1_000_000_000;
+                self.health.reconcile(due, &self.endpoint, &mut self.events);
+                assert_ne!(self.health.due(&self.endpoint, &self.events), Some(due));
+            }
+            self.now = secs;
+        }
+
+        fn told(&mut self) -> Vec<(u64, Event<'static>)> {
+            let events = core::iter::from_fn(|| self.events.poll());
+            events
+                .map(|event| (event.at.as_nanos() / 1_000_000_000, event))
+                .collect()
+        }
+
+        fn kinds(&mut self) -> Vec<(u64, EventKind)> {
+            let told = self.told();
+            told.iter().map(|(at, event)| (*at, event.kind())).collect()
+        }
+    }
+
+    #[test]
+    fn an_outage_that_comes_back_before_its_end_could_be_told_goes_on() {
+        let mut world = World::new();
+        world.fail();
+        world.until(50);
+        world.succeed();
+        world.until(60);
+        world.fail();
+        world.lose(3);
+        world.until(61);
+        world.succeed();
+        // Its end is due at 110; at 70 it is back.
+        world.until(70);
+        assert_eq!(
+            world.kinds(),
+            [(0, OutageBegan), (50, Recovered), (60, OutageBegan)]
+        );
+        world.fail();
+        world.lose(4);
+        world.until(115);
+        assert_eq!(
+            world.kinds(),
+            [],
+            "it was told to have begun, and it has not ended"
+        );
+        world.succeed();
+        let told = world.told();
+        let [(115, event)] = &*told else {
+            panic!("{told:?}")
+        };
+        let Transition::Recovered {
+            outage,
+            attempts,
+            lost,
+            ..
+        } = &event.transition
+        else {
+            panic!("{event:?}")
+        };
+        assert_eq!(*outage, Duration::from_secs(55), "from 60 to 115");
+        assert_eq!((*attempts, lost.total(), event.kept_back), (2, 7, 1));
+        // Nothing of it is told twice.
+        world.until(1_000);
+        assert_eq!(world.kinds(), []);
+    }
+
+    #[test]
+    fn one_that_is_over_before_it_could_be_told_is_told_with_its_end() {
+        let mut world = World::new();
+        world.fail();
+        world.succeed();
+        for second in [10, 20, 30] {
+            world.until(second);
+            world.fail();
+            world.lose(second);
+            world.until(second + 1);
+            world.succeed();
+        }
+        assert_eq!(world.kinds(), [(0, OutageBegan), (0, Recovered)]);
+        world.until(1_000);
+        let told = world.told();
+        let kinds: Vec<(u64, EventKind)> = told.iter().map(|(at, event)| (*at, event.kind())).collect();
+        assert_eq!(kinds, [(60, OutageBegan), (60, Recovered)]);
+        let (began, ended) = (&told[0].1, &told[1].1);
+        assert_eq!((began.kept_back, ended.kept_back), (2, 2));
+        assert!(began.to_string().contains("it failed at 30"), "{began}");
+        let Transition::Recovered {
+            outage, since, lost, ..
+        } = &ended.transition
+        else {
+            panic!("{ended:?}")
+        };
+        assert_eq!((outage.as_secs(), since.as_secs(), lost.total()), (1, 29, 60));
+    }
+
+    #[test]
+    fn losses_outside_of_an_outage_are_not_told_with_one() {
+        let mut world = World::new();
+        world.lose(5);
+        world.fail();
+        world.lose(1);
+        world.succeed();
+        world.lose(7);
+        let told = world.told();
+        let Transition::Recovered { lost, .. } = &told[1].1.transition else {
+            panic!("{told:?}")
+        };
+        assert_eq!(lost.total(), 1);
+    }
+
+    #[test]
+    fn who_stops_listening_hears_nothing_of_what_was() {
+        let mut world = World::new();
+        world.fail();
+        world.succeed();
+        world.until(10);
+        world.fail();
+        world.succeed();
+        world.told();
+        world.events.listen(false);
+        world.until(20);
+        world.fail();
+        world.succeed();
+        world.events.listen(true);
+        world.until(1_000);
+        assert_eq!(world.kinds(), []);
+    }
+}

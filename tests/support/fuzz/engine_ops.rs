@@ -5,7 +5,11 @@
 //! them, no request is sent twice at a time or earlier than its backoff allows, the account agrees with the outcomes,
 //! and the work is bounded.
 
+#[path = "engine_watch.rs"]
+mod engine_watch;
+
 use bytes::Bytes;
+use engine_watch::Watch;
 use otlp_embed::encode::Signal;
 use otlp_embed::export::{Action, ConnId, Engine, ExportId, ExportState, Fact};
 use otlp_embed::testing::{Command, Frame, Scripted};
@@ -65,6 +69,7 @@ impl Reader<'_> {
 }
 
 struct Model {
+    watch: Watch,
     engine: Engine<Scripted>,
     /// Signals go two ways.
     has_lanes: bool,
@@ -160,11 +165,14 @@ impl Model {
             let mut lane = settings.lanes[0].clone();
             // What it can do shows only once it is open.
             lane.is_grpc = true;
+            lane.endpoint_name = "http://second:4317".into();
             settings.lanes.push(lane);
             settings.routes[1..].iter_mut().for_each(|route| route.lane = 1);
         }
+        let mut engine = Engine::with_settings(settings, seed);
         Self {
-            engine: Engine::with_settings(settings, seed),
+            watch: Watch::new(seed, &mut engine),
+            engine,
             has_lanes,
             is_serial,
             few: if has_lanes || is_serial { 6 } else { 2 },
@@ -508,6 +516,7 @@ impl Model {
             self.settle(id, outcome);
         }
         self.check();
+        self.watch.check(&mut self.engine, self.now);
     }
 
     fn act(&mut self, action: Action) {
@@ -686,5 +695,7 @@ impl Model {
         }
         assert!(self.exports.iter().all(|export| export.is_settled));
         assert!(self.engine.is_idle());
+        let exports = self.exports.len() as u64;
+        self.watch.finish(&mut self.engine, self.now, exports);
     }
 }

@@ -5,7 +5,7 @@ use otlp_embed::export::{Action, Authorization, ConnId, CredentialHeaders, Engin
 use otlp_embed::protocol::Failure;
 use otlp_embed::testing::{Command, Frame, Scripted};
 use otlp_embed::time::Instant;
-use otlp_embed::{Code, Config, Error, Outcome, Resource, Stats, TraceBatch};
+use otlp_embed::{Code, Config, Error, Outcome, Resource, Signal, Stats, TraceBatch};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -53,6 +53,8 @@ struct Model {
     conns: BTreeMap<ConnId, usize>,
     /// Items of calls that were accepted, ever.
     delivered: u64,
+    /// Exports that have their outcome.
+    settled: u64,
 }
 
 struct Export {
@@ -110,6 +112,7 @@ impl Model {
             asked: Vec::new(),
             conns: BTreeMap::new(),
             delivered: 0,
+            settled: 0,
         }
     }
 
@@ -389,6 +392,7 @@ impl Model {
 
     fn settle(&mut self, id: ExportId, outcome: Result<Outcome, Error>) {
         let export = self.exports.remove(&id).expect("one outcome an export");
+        self.settled += 1;
         for at in 0..self.calls.len() {
             if self.calls[at].export == id {
                 self.leave(at, true);
@@ -429,6 +433,16 @@ impl Model {
         assert!(stats.is_conserved(), "{stats:?}");
         assert_eq!(stats.exports_in_flight, self.exports.len() as u64);
         assert_eq!(stats.delivered, self.delivered);
+        let metrics = self.engine.self_metrics();
+        assert_eq!(metrics.in_flight(Signal::Traces), stats.in_flight);
+        assert_eq!(metrics.exported(Signal::Traces), stats.delivered);
+        let failed: u64 = metrics.failed(Signal::Traces).map(|(_, items)| items).sum();
+        assert_eq!(failed, stats.rejected + stats.dropped_total() + stats.unknown);
+        let ended: u64 = metrics.exports(Signal::Traces).map(|(_, count, _)| count).sum();
+        assert_eq!(
+            ended, self.settled,
+            "one duration an export, however many its parts"
+        );
         assert!(self.engine.settings().memory_limit_bytes as u64 + 30_000 >= stats.bytes_in_flight);
         for id in self.exports.keys() {
             assert!(self.engine.state(*id).is_some());
