@@ -22,8 +22,7 @@ pub use batch_size::{AdaptiveBatchConfig, AdaptiveBatchSize, BatcherStats};
 pub use breaker::{BreakerConfig, BreakerOpen, BreakerState, BreakerVerdict, CircuitBreaker, Permit};
 pub use concurrency::{AdaptiveConcurrency, ConcurrencyConfig, Feedback};
 pub use limiter::{RateDecision, RateLimit, RateLimiter, RateUnit};
-pub(crate) use retry::is_retryable_answer;
-pub use retry::{RetryPolicy, is_retryable};
+pub use retry::{AttemptResult, BackoffStrategy, Class, RetryPolicy, classify, is_retryable};
 pub use retry_after::retry_after;
 
 use crate::error::Error;

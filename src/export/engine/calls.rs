@@ -27,12 +27,12 @@ impl<P: Connection> Engine<P> {
                 let rejected = machine.rejected_credentials().cloned();
                 return self.ask_credentials(id, source.clone(), rejected);
             }
-            machine.begin();
+            machine.begin(self.now);
             self.lanes[lane].waiting.insert(id);
             return;
         };
         let why = self.lanes[lane].dialer.last_failure().cloned();
-        match machine.postpone(until, why, &endpoint) {
+        match machine.postpone(until, why, &self.settings.retry, &endpoint) {
             Next::Settled => self.settle(id),
             Next::Retry(_) | Next::Resend | Next::Reauthorize | Next::Split(_) => {
                 self.gates.insert((until, id));
