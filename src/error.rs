@@ -3,6 +3,7 @@
 use crate::code::Code;
 use crate::export::Remainder;
 use crate::outcome::{DropReason, ItemCounts};
+use crate::policy::{self, AttemptResult, Class};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -219,17 +220,28 @@ impl Error {
         }
         match self.inner.kind {
             Kind::Connect | Kind::Transport | Kind::Timeout | Kind::MemoryLimit | Kind::Credentials => true,
-            Kind::Status => crate::policy::is_retryable_answer(
-                self.inner.code.unwrap_or(Code::UNKNOWN),
-                self.inner.retry_after.is_some(),
-                self.inner.is_http,
-            ),
+            Kind::Status => matches!(policy::classify(self.last_answer()), Class::Retryable { .. }),
             Kind::Config
             | Kind::Misuse
             | Kind::Cancelled
             | Kind::TooLarge
             | Kind::Shutdown
             | Kind::Runtime => false,
+        }
+    }
+
+    /// The last answer, where one came.
+    fn last_answer(&self) -> AttemptResult {
+        let retry_after = self.inner.retry_after;
+        match self.inner.is_http {
+            true => AttemptResult::Http {
+                status: self.inner.http_status.unwrap_or(0),
+                retry_after,
+            },
+            false => AttemptResult::Grpc {
+                code: self.inner.code.unwrap_or(Code::UNKNOWN),
+                retry_after,
+            },
         }
     }
 

@@ -4,7 +4,7 @@
 mod world;
 
 use otlp_embed::export::{ExportState, Fact};
-use otlp_embed::policy::RetryPolicy;
+use otlp_embed::policy::{BackoffStrategy, RetryPolicy};
 use otlp_embed::testing::Command;
 use otlp_embed::time::DeadlineReason;
 use otlp_embed::{Code, DropReason};
@@ -119,6 +119,67 @@ fn the_policy_limits_the_attempts() {
     assert_eq!(error.grpc_status(), Some(Code::UNAVAILABLE));
     assert!(error.is_retryable());
     assert_eq!(world.stats().dropped_for(DropReason::Attempts), 4);
+}
+
+#[test]
+fn the_policy_limits_the_time_in_all() {
+    // It runs from the first attempt, not from the submission.
+    let policy = RetryPolicy::fixed(ms(400)).with_total(Some(ms(1_200)));
+    let mut world = World::new(config().with_retry_policy(policy));
+    let id = world.submit(request(4));
+    let began = world.now;
+    let mut waits = Vec::new();
+    for call in 0.. {
+        world.say(0, Command::status(call, Code::UNAVAILABLE));
+        if world.state(id) != Some(ExportState::Init) {
+            break;
+        }
+        waits.push(world.advance_to_timer());
+    }
+    assert!(world.now - began < ms(1_200), "no attempt begins later");
+    assert_eq!(
+        waits,
+        [ms(400), ms(400), ms(200)],
+        "the last wait is shortened to half of what is left"
+    );
+    let error = world.error(id);
+    assert_eq!((error.attempts(), error.counts().dropped), (4, 4));
+    assert_eq!(error.drop_reason(), Some(DropReason::Attempts));
+    assert!(error.is_retryable() && !error.is_timeout(), "{error}");
+    assert!(error.to_string().contains("in total"), "{error}");
+}
+
+#[test]
+fn a_hint_beyond_the_time_in_all_fails_at_once() {
+    let policy = RetryPolicy::default().with_total(Some(ms(2_000)));
+    let mut world = World::new(config().with_retry_policy(policy));
+    let id = world.submit(request(7));
+    let before = world.now;
+    world.say(0, throttled(0, 3_000));
+    let error = world.error(id);
+    assert_eq!(world.now, before, "spec 21: no sleep");
+    assert_eq!(error.drop_reason(), Some(DropReason::Attempts));
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+    let text = error.to_string();
+    assert!(text.contains("the 2 s that") && error.is_retryable(), "{text}");
+}
+
+#[test]
+fn waits_follow_the_strategy() {
+    for (strategy, expected) in [
+        (BackoffStrategy::Fixed, [200, 200, 200]),
+        (BackoffStrategy::Exponential, [200, 400, 800]),
+    ] {
+        let policy = RetryPolicy::default().with_strategy(strategy);
+        let mut world = World::new(config().with_retry_policy(policy));
+        let id = world.submit(request(1));
+        for (call, wait) in (0..).zip(expected) {
+            world.say(0, Command::status(call, Code::UNAVAILABLE));
+            assert_eq!(world.advance_to_timer(), ms(wait), "spec 17: {strategy:?}");
+        }
+        world.say(0, Command::ok(3));
+        assert!(world.outcome(id).is_ok());
+    }
 }
 
 #[test]

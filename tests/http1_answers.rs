@@ -47,6 +47,15 @@ fn only_four_statuses_are_worth_another_attempt() {
             "spec 19, spec 20: {number} is {}",
             answer.code
         );
+        let class = policy::classify(policy::AttemptResult::Http {
+            status: number,
+            retry_after: answer.retry_after,
+        });
+        assert_eq!(
+            is_retryable,
+            matches!(class, policy::Class::Retryable { .. }),
+            "spec 19: the code read out of {number} and its own row say the same"
+        );
         assert_eq!(
             answer.code == Code::OK,
             (200..300).contains(&number),

@@ -215,3 +215,132 @@ fn duration(nanos: u128) -> Duration {
         Err(_) => Duration::MAX,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn size() -> AdaptiveBatchSize {
+        AdaptiveBatchSize::new(AdaptiveBatchConfig::default())
+    }
+
+    #[test]
+    fn the_latest_export_weighs_a_fifth() {
+        let mut size = size();
+        let averages: Vec<_> = [100, 0, 0, 50]
+            .map(|latency| {
+                size.record(MS(latency));
+                size.stats().average_latency
+            })
+            .into();
+        let expected = [100_000, 80_000, 64_000, 61_200].map(Duration::from_micros);
+        assert_eq!(averages, expected);
+    }
+
+    #[test]
+    fn it_shrinks_above_one_and_a_half_times_the_target() {
+        let mut size = size();
+        size.record(MS(75));
+        assert_eq!(size.size(), 500, "not above");
+        let mut size = self::size();
+        size.record(Duration::from_nanos(75_000_001));
+        assert_eq!(size.size(), 400);
+        size.record(Duration::MAX);
+        assert_eq!(size.size(), 320);
+        (0..100).for_each(|_| size.record(Duration::MAX));
+        assert_eq!(size.size(), 10, "the least");
+    }
+
+    #[test]
+    fn it_grows_below_half_of_the_target() {
+        let mut size = size();
+        size.record(MS(25));
+        assert_eq!(size.size(), 500, "not below");
+        let mut size = self::size();
+        size.record(Duration::from_nanos(24_999_999));
+        assert_eq!(size.size(), 600);
+        (0..100).for_each(|_| size.record(Duration::ZERO));
+        assert_eq!(size.size(), 2_000, "the most");
+        let stats = size.stats();
+        // 600, 720, 864, 1,037, 1,245, 1,494, 1,793, 2,000.
+        assert_eq!(
+            (stats.batches, stats.adjustments),
+            (101, 8),
+            "each change and nothing else"
+        );
+    }
+
+    #[test]
+    fn the_smallest_sizes_can_grow_again() {
+        let config = AdaptiveBatchConfig::default()
+            .with_size_min(1)
+            .with_size_initial(1);
+        let mut size = AdaptiveBatchSize::new(config);
+        size.record(MS(1));
+        assert_eq!(size.size(), 2);
+        (0..50).for_each(|_| size.record(Duration::MAX));
+        assert_eq!(size.size(), 1, "and never to nothing");
+    }
+
+    #[test]
+    fn switched_off_it_keeps_the_size_and_counts() {
+        let config = AdaptiveBatchConfig::default().with_adaptive_enabled(false);
+        let mut size = AdaptiveBatchSize::new(config);
+        (0..10).for_each(|_| size.record(Duration::from_secs(9)));
+        let stats = size.stats();
+        assert_eq!((stats.size, stats.batches, stats.adjustments), (500, 10, 0));
+        assert_eq!(stats.average_latency, Duration::from_secs(9));
+    }
+
+    /// A sketch of such a batcher measured how long it took to hand a batch to a channel: next to nothing while the
+    /// channel has room, and the time until somebody else's export ends once it is full. Here a batch costs the collector
+    /// 60 µs an item; whatever the hand-over takes, the size settles where an export takes about its target.
+    #[test]
+    fn channel_time_measured_as_export_latency() {
+        let settle = |measure: fn(Duration) -> Duration| {
+            let mut size = size();
+            let mut exported = Duration::ZERO;
+            for _ in 0..200 {
+                exported = Duration::from_micros(60) * u32::try_from(size.size()).expect("at most 2,000");
+                size.record(measure(exported));
+            }
+            exported
+        };
+        let exported = settle(|exported| exported);
+        assert!((MS(25)..=MS(75)).contains(&exported), "{exported:?}");
+        // What that sketch did: the batch grows to the most there is, and every export takes more than twice its target.
+        let handed_over = settle(|_| Duration::from_micros(3));
+        assert!(handed_over > MS(100), "{handed_over:?}");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let default = AdaptiveBatchConfig::default();
+        assert!(default.check().is_ok());
+        for bad in [
+            default.with_size_min(0),
+            default.with_size_max(9),
+            default.with_size_initial(9),
+            default.with_size_initial(2_001),
+            default.with_target_latency(Duration::ZERO),
+        ] {
+            let error = bad.check().expect_err("a setting that cannot work");
+            assert!(error.is_misuse() && format!("{error}").starts_with("with_batch: "));
+            let mut size = AdaptiveBatchSize::new(bad);
+            for latency in [Duration::ZERO, Duration::MAX] {
+                (0..50).for_each(|_| size.record(latency));
+                assert!(size.size() >= 1);
+            }
+        }
+        let endless = default
+            .with_size_max(usize::MAX)
+            .with_size_initial(usize::MAX - 1);
+        let mut size = AdaptiveBatchSize::new(endless);
+        size.record(Duration::ZERO);
+        assert_eq!(size.size(), usize::MAX);
+    }
+}

@@ -4,6 +4,8 @@
 //! clock, and never knows what a request is: its user says how each ended.
 
 mod state;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use super::refused;

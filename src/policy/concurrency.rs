@@ -16,12 +16,17 @@
 //!   within it, at most by half.
 //! - Throttled: halve at once. Failed otherwise: to three quarters. Only for exports begun since the limit last shrank:
 //!   forty answers to one overload are one sign of it.
-//! - Every [`probe_interval`](ConcurrencyConfig::probe_interval), one round runs at half the limit and its latency becomes
-//!   the best. The limit is at most twice what the collector serves at a time, so that half of it leaves no queue: without
-//!   this, a queue that is always there would come to be taken for the best, and the limit would creep up for ever.
+//! - Every [`probe_interval`](ConcurrencyConfig::probe_interval), and when the best falls by more than the tolerance, it is
+//!   measured anew: rounds at half the limit, a quarter and so on, until that no longer makes the latency better by a
+//!   fifth. Then there is no queue of this exporter's making; the latency is the best, and the limit goes back to what it
+//!   was. Without this, a queue that is always there would come to be taken for the best, and the limit would creep up
+//!   for ever.
 //!
 //! Why not a gradient of two averages: the long one learns the queue that the limit itself has built. Why not additive
 //! increase with multiplicative decrease alone: it finds a limit only by overload, again and again.
+
+#[cfg(test)]
+mod tests;
 
 use super::refused;
 use crate::error::Error;
@@ -34,6 +39,8 @@ const LATENCY_MIN: Duration = Duration::from_millis(1);
 const LATENCY_MAX: Duration = Duration::from_secs(3_600);
 /// Exports in the smallest round.
 const ROUND_MIN: usize = 5;
+/// The part of a latency that one at half the limit has to be below for a probe to go on.
+const PROBE_GAIN: f64 = 0.8;
 
 /// The bounds of a concurrency limit, and how it moves between them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -167,13 +174,22 @@ pub struct AdaptiveConcurrency {
     best: Option<Duration>,
     /// When the best is to be measured anew.
     probe_at: Option<Instant>,
-    /// The limit to go back to after the probe under way.
-    after_probe: Option<usize>,
+    /// The probe under way.
+    probe: Option<Probe>,
     round: Round,
     /// When a sign of overload last had its effect.
     shrunk: Option<Instant>,
     /// The latest time told.
     now: Instant,
+}
+
+/// A measurement of the best latency at lower and lower limits.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// The limit to go back to.
+    limit: usize,
+    /// The mean latency of the round before.
+    mean: Duration,
 }
 
 /// Exports measured at one limit.
@@ -208,7 +224,7 @@ impl AdaptiveConcurrency {
             is_starting: true,
             best: None,
             probe_at: None,
-            after_probe: None,
+            probe: None,
             round: Round::new(Instant::ZERO),
             shrunk: None,
             now: Instant::ZERO,
@@ -252,16 +268,9 @@ impl AdaptiveConcurrency {
         }
         // A round of as many as fit in a `u32` is long enough.
         let mean = self.round.sum / u32::try_from(self.round.count).unwrap_or(u32::MAX);
-        match self.after_probe.take() {
-            Some(limit) => {
-                self.best = Some(mean);
-                self.begin_round(limit);
-            }
-            None if now >= probe_at => {
-                self.probe_at = Some(now + self.config.probe_interval);
-                self.after_probe = Some(self.limit);
-                self.begin_round(self.limit / 2);
-            }
+        match self.probe {
+            Some(probe) => self.handle_probe(probe, mean),
+            None if now >= probe_at || self.is_far_below_best(mean) => self.begin_probe(self.limit, mean),
             None => self.handle_round(mean),
         }
     }
@@ -271,14 +280,36 @@ impl AdaptiveConcurrency {
         &self.config
     }
 
+    /// Whether the best latency is out of date: some change made the collector much faster.
+    fn is_far_below_best(&self, mean: Duration) -> bool {
+        let best = self.best.unwrap_or(Duration::ZERO);
+        best.as_secs_f64() > self.tolerance() * mean.as_secs_f64()
+    }
+
+    /// Halves the limit to see whether the latency gets better; `limit` is the one to go back to.
+    fn begin_probe(&mut self, limit: usize, mean: Duration) {
+        self.probe = Some(Probe { limit, mean });
+        self.begin_round(self.limit / 2);
+    }
+
+    /// Goes on with the probe while it finds lower latencies, and ends it otherwise.
+    fn handle_probe(&mut self, probe: Probe, mean: Duration) {
+        let (min, _) = bounds(&self.config);
+        if mean.as_secs_f64() < PROBE_GAIN * probe.mean.as_secs_f64() && self.limit > min {
+            return self.begin_probe(probe.limit, mean);
+        }
+        self.probe = None;
+        self.probe_at = Some(self.now + self.config.probe_interval);
+        // The same but for noise.
+        self.best = Some(mean.min(probe.mean));
+        self.begin_round(probe.limit);
+    }
+
     /// Moves the limit by what a round has shown.
     fn handle_round(&mut self, mean: Duration) {
         let best = self.best.map_or(mean, |best| best.min(mean));
         self.best = Some(best);
-        let tolerance = match self.config.tolerance {
-            tolerance if tolerance.is_finite() => tolerance.clamp(1.0, 10.0),
-            _ => 1.0,
-        };
+        let tolerance = self.tolerance();
         let ratio = mean.as_secs_f64() / best.as_secs_f64();
         let limit = self.limit;
         if ratio <= tolerance {
@@ -303,6 +334,13 @@ impl AdaptiveConcurrency {
         }
     }
 
+    fn tolerance(&self) -> f64 {
+        match self.config.tolerance {
+            tolerance if tolerance.is_finite() => tolerance.clamp(1.0, 10.0),
+            _ => 1.0,
+        }
+    }
+
     /// Whether the exports of the round filled at least a third of the limit.
     fn is_used(&self) -> bool {
         let elapsed = (self.now - self.round.began).as_nanos();
@@ -317,7 +355,7 @@ impl AdaptiveConcurrency {
         }
         self.shrunk = Some(self.now);
         // A probe under way is called off: its limit is none that anything was found for.
-        let limit = self.after_probe.take().unwrap_or(self.limit);
+        let limit = self.probe.take().map_or(self.limit, |probe| probe.limit);
         let part = u128::try_from(limit).unwrap_or(u128::MAX) * numerator as u128 / denominator as u128;
         self.begin_round(usize::try_from(part).unwrap_or(limit));
     }

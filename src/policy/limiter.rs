@@ -191,3 +191,127 @@ impl RateLimiter {
 fn tokens(amount: u64) -> u128 {
     u128::from(amount) * TOKEN
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    const NS: fn(u64) -> Instant = Instant::from_nanos;
+    const YEAR_NANOS: u64 = 365 * 86_400 * TOKEN as u64;
+
+    #[test]
+    fn no_token_is_lost_or_won_in_years() {
+        // Seven a second take 142,857,142.857… ns each: taken one by one, as soon as each is there.
+        let mut limiter = RateLimiter::new(RateLimit::items(7).with_burst(1));
+        let mut now = NS(0);
+        assert_eq!(limiter.try_take(now, 1), RateDecision::Allowed);
+        for _ in 0..700_000 {
+            let RateDecision::Throttled(wait) = limiter.try_take(now, 1) else {
+                panic!("there is one at a time");
+            };
+            now = now + wait;
+            assert_eq!(
+                limiter.try_take(now, 1),
+                RateDecision::Allowed,
+                "after the wait it passes"
+            );
+        }
+        // Each may come less than a nanosecond late, and none early.
+        let late = now.as_nanos() - 100_000 * TOKEN as u64;
+        assert!(late <= 700_000, "{late} ns in {now:?}");
+
+        let mut limiter = RateLimiter::new(RateLimit::items(3).with_burst(u64::MAX));
+        assert_eq!(limiter.try_take(NS(0), u64::MAX), RateDecision::Allowed);
+        let mut now = 0;
+        // Looked at in uneven steps for a hundred years.
+        while now < 100 * YEAR_NANOS {
+            now += YEAR_NANOS / 7 + 1;
+            assert_eq!(limiter.try_take(NS(now), 0), RateDecision::Allowed);
+        }
+        let expected = u128::from(now) * 3 / TOKEN;
+        assert_eq!(u128::from(limiter.available(NS(now))), expected);
+    }
+
+    #[test]
+    fn the_wait_is_the_shortest_that_is_long_enough() {
+        for (per_second, amount) in [(1, 1), (3, 2), (7, 5), (1_000_000_007, 5), (u64::MAX, 5), (5, 5)] {
+            let mut limiter = RateLimiter::new(RateLimit::bytes(per_second).with_burst(5));
+            let start = NS(1_000);
+            assert_eq!(limiter.try_take(start, 5), RateDecision::Allowed);
+            let RateDecision::Throttled(wait) = limiter.try_take(start, amount) else {
+                panic!("it is empty");
+            };
+            let just_before = start + (wait - Duration::from_nanos(1));
+            let early = limiter.clone().try_take(just_before, amount);
+            assert!(matches!(early, RateDecision::Throttled(_)), "{per_second}");
+            assert_eq!(limiter.try_take(start + wait, amount), RateDecision::Allowed);
+        }
+    }
+
+    #[test]
+    fn more_than_the_burst_is_denied_and_costs_nothing() {
+        let mut limiter = RateLimiter::new(RateLimit::items(10).with_burst(20));
+        assert_eq!(limiter.try_take(NS(0), 21), RateDecision::Denied);
+        assert_eq!(limiter.available(NS(0)), 20);
+        assert_eq!(limiter.try_take(NS(0), 20), RateDecision::Allowed);
+        let later = NS(YEAR_NANOS);
+        assert_eq!(
+            limiter.try_take(later, 21),
+            RateDecision::Denied,
+            "time does not help"
+        );
+        assert_eq!(limiter.available(later), 20);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let mut limiter = RateLimiter::new(RateLimit::items(10));
+        assert_eq!(limiter.try_take(NS(0), 8), RateDecision::Allowed);
+        limiter.give_back(5);
+        assert_eq!(limiter.available(NS(0)), 7);
+        limiter.give_back(u64::MAX);
+        assert_eq!(limiter.available(NS(0)), 10, "no more than the burst");
+    }
+
+    #[test]
+    fn a_time_that_runs_backwards_gives_nothing() {
+        let mut limiter = RateLimiter::new(RateLimit::items(10));
+        let at = |secs: u64| Instant::from_millis(secs * 1_000);
+        assert_eq!(limiter.try_take(at(100), 10), RateDecision::Allowed);
+        for _ in 0..50 {
+            assert_eq!(limiter.try_take(at(1), 0), RateDecision::Allowed);
+            assert_eq!(limiter.try_take(at(100), 0), RateDecision::Allowed);
+        }
+        assert_eq!(limiter.available(at(100)), 0);
+        assert_eq!(limiter.available(at(101)), 10);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        assert!(RateLimit::items(1).check().is_ok());
+        for bad in [
+            RateLimit::items(0).with_burst(1),
+            RateLimit::bytes(1).with_burst(0),
+        ] {
+            let error = bad.check().expect_err("a setting that cannot work");
+            assert!(error.is_misuse() && format!("{error}").starts_with("with_rate_limit: "));
+        }
+        let mut never = RateLimiter::new(RateLimit::items(0).with_burst(1));
+        assert_eq!(never.try_take(NS(0), 1), RateDecision::Allowed);
+        assert_eq!(
+            never.try_take(Instant::MAX, 1),
+            RateDecision::Throttled(Duration::MAX)
+        );
+        let mut most = RateLimiter::new(RateLimit::items(u64::MAX));
+        assert_eq!(most.try_take(Instant::MAX, u64::MAX), RateDecision::Allowed);
+        most.give_back(u64::MAX);
+        assert_eq!(most.available(Instant::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn an_amount_is_of_the_unit_that_is_limited() {
+        assert_eq!(RateLimit::items(1).amount(3, 500), 3);
+        assert_eq!(RateLimit::bytes(1).amount(3, 500), 500);
+    }
+}

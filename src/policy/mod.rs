@@ -24,8 +24,7 @@ pub use breaker::{BreakerConfig, BreakerOpen, BreakerState, BreakerVerdict, Circ
 pub use concurrency::{AdaptiveConcurrency, ConcurrencyConfig, Feedback};
 pub(crate) use events::{EventLimiter, KeptBack};
 pub use limiter::{RateDecision, RateLimit, RateLimiter, RateUnit};
-pub(crate) use retry::is_retryable_answer;
-pub use retry::{RetryPolicy, is_retryable};
+pub use retry::{AttemptResult, BackoffStrategy, Class, RetryPolicy, classify, is_retryable};
 pub use retry_after::retry_after;
 
 use crate::error::Error;

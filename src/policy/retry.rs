@@ -1,46 +1,95 @@
 //! Which failures are worth another attempt, and how long to wait for it.
 
+use super::refused;
 use crate::code::Code;
 use crate::error::Error;
-use alloc::format;
 use core::time::Duration;
 use fastrand::Rng;
 
 /// Steps of growth after which a wait stays as it is.
 const GROWTH_STEPS_MAX: u32 = 1_000;
 
-/// Exponential backoff with jitter between the attempts of one export.
-///
-/// A wait of its own that would pass the deadline is shortened to half of the time left, as long as that is not less than
-/// half of `initial`: an outage that ends shortly before the deadline is not missed.
+/// How the waits between the attempts of one export follow each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackoffStrategy {
+    /// Every wait is [`initial`](RetryPolicy::initial). Exporters that failed together come back together.
+    Fixed,
+    /// The `n`th wait is `min(initial × multiplierⁿ⁻¹, max)`. Exporters that failed together come back together.
+    Exponential,
+    /// The `n`th wait is drawn evenly from the upper half of that, as the OTLP specification asks for ("OTLP/gRPC
+    /// Throttling" and "OTLP/HTTP Connection": exponential backoff with random jitter).
+    #[default]
+    ExponentialJitter,
+}
+
+/// When an export is attempted again, and how often: exponential backoff with jitter, unless set otherwise.
 ///
 /// The `n`th wait is drawn evenly from `[½, 1] × min(initial × multiplierⁿ⁻¹, max)`. Once the collector has asked for a
-/// wait, none is shorter than that, and the waits grow from it (OTLP specification, "OTLP/gRPC Throttling").
+/// wait, none is shorter than that, and the waits grow from it (OTLP specification, "OTLP/gRPC Throttling"); one that
+/// would end after the deadline ends the export at once instead.
+///
+/// A wait of its own that would pass the deadline, or the end of [`total`](Self::total), is shortened to half of the time
+/// left, as long as that is not less than half of `initial`: an outage that ends shortly before is not missed.
+///
+/// ```
+/// use core::time::Duration;
+/// use otlp_embed::policy::{BackoffStrategy, RetryPolicy};
+///
+/// let policy = RetryPolicy::default()
+///     .with_strategy(BackoffStrategy::Exponential)
+///     .with_attempts_max(5)
+///     .with_total(Some(Duration::from_secs(8)));
+/// assert_eq!(policy.initial, Duration::from_millis(200));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
+    /// How the waits follow each other; exponentially and with jitter unless set.
+    pub strategy: BackoffStrategy,
     /// The longest first wait; 200 ms unless set.
     pub initial: Duration,
-    /// The longest wait of all; 5 s unless set.
+    /// The longest wait of all that the collector did not ask for; 5 s unless set.
     pub max: Duration,
     /// How much longer each wait is than the one before; 2 unless set.
     pub multiplier: f64,
     /// Attempts in all, the first included; without a limit (`u32::MAX`) unless set, the deadline being the limit.
     pub attempts_max: u32,
+    /// The time after the beginning of the first attempt in which others may begin; without a limit unless set, the
+    /// deadline being the limit.
+    pub total: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
+            strategy: BackoffStrategy::default(),
             initial: Duration::from_millis(200),
             max: Duration::from_secs(5),
             multiplier: 2.0,
             attempts_max: u32::MAX,
+            total: None,
         }
     }
 }
 
 impl RetryPolicy {
+    /// The same wait before every further attempt, unless the collector asks for a longer one.
+    pub fn fixed(wait: Duration) -> Self {
+        Self {
+            strategy: BackoffStrategy::Fixed,
+            initial: wait,
+            max: wait,
+            ..Self::default()
+        }
+    }
+
+    /// Sets [`strategy`](Self::strategy).
+    pub fn with_strategy(mut self, strategy: BackoffStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
     /// Sets [`initial`](Self::initial).
     pub fn with_initial(mut self, initial: Duration) -> Self {
         self.initial = initial;
@@ -65,6 +114,12 @@ impl RetryPolicy {
         self
     }
 
+    /// Sets [`total`](Self::total).
+    pub fn with_total(mut self, total: Option<Duration>) -> Self {
+        self.total = total;
+        self
+    }
+
     /// No second attempt.
     pub fn never() -> Self {
         Self {
@@ -76,12 +131,16 @@ impl RetryPolicy {
     /// The wait before the next attempt.
     ///
     /// `attempt` counts the failed attempts so far, from 1; after a hint of the collector it counts from the attempt
-    /// that brought the hint. `retry_after` is the last hint: the wait is at least that, however long, with up to an
-    /// eighth on top, so that callers who were told the same do not come back in step.
+    /// that brought the hint. `retry_after` is the last hint: the wait is at least that, however long; with jitter there
+    /// is up to an eighth on top, so that callers who were told the same do not come back in step.
     pub(crate) fn backoff(&self, attempt: u32, retry_after: Option<Duration>, rng: &mut Rng) -> Duration {
         let hint = retry_after.unwrap_or(Duration::ZERO);
         let base = self.initial.max(hint);
-        let high = self.grown(base, attempt, self.max.max(base));
+        let high = match self.strategy {
+            BackoffStrategy::Fixed => return base,
+            BackoffStrategy::Exponential => return self.grown(base, attempt, self.max.max(base)),
+            BackoffStrategy::ExponentialJitter => self.grown(base, attempt, self.max.max(base)),
+        };
         let low = hint.max(high / 2);
         let high = match retry_after {
             Some(_) => high.max(low.saturating_add(low / 8)),
@@ -111,8 +170,13 @@ impl RetryPolicy {
         Duration::try_from_secs_f64(secs).map_or(max, |grown| grown.clamp(base, max))
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let refuse = |what: &str| Err(Error::config(format!("with_retry_policy: {what}")));
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot; the error [is a misuse](Error::is_misuse).
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |what| Err(refused("with_retry_policy", what));
         if self.attempts_max == 0 {
             return refuse("attempts_max is 0; 1 means no retry");
         }
@@ -122,33 +186,105 @@ impl RetryPolicy {
         if self.initial.is_zero() || self.max < self.initial {
             return refuse("initial must be more than zero and at most max");
         }
+        if self.total.is_some_and(|total| total.is_zero()) {
+            return refuse("total is zero; attempts_max of 1 means no retry");
+        }
         Ok(())
     }
 }
 
-/// Whether a call that ended in `code` may be repeated; `throttled` tells that the answer carried `RetryInfo`.
-///
-/// The table of the OTLP specification, "OTLP/gRPC Response" (failures).
-pub fn is_retryable(code: Code, throttled: bool) -> bool {
-    match code {
-        Code::CANCELLED
-        | Code::DEADLINE_EXCEEDED
-        | Code::ABORTED
-        | Code::OUT_OF_RANGE
-        | Code::UNAVAILABLE
-        | Code::DATA_LOSS => true,
-        Code::RESOURCE_EXHAUSTED => throttled,
-        _ => false,
-    }
+/// How one attempt ended, as far as it matters to whether another follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttemptResult {
+    /// An answer over gRPC.
+    Grpc {
+        /// Its status, or the one that the gRPC specification derives for an answer without.
+        code: Code,
+        /// The wait that its `RetryInfo` asks for.
+        retry_after: Option<Duration>,
+    },
+    /// An answer over OTLP/HTTP.
+    Http {
+        /// Its status.
+        status: u16,
+        /// The wait that its `Retry-After` or the `RetryInfo` in its body asks for.
+        retry_after: Option<Duration>,
+    },
+    /// None: the connection could not be opened, or ended before the answer.
+    Disconnected,
 }
 
-/// Whether an answer may be repeated. Over OTLP/HTTP, whose statuses of 429, 502, 503 and 504 are read as `UNAVAILABLE`,
-/// no other is, whatever wait it asks for (OTLP specification, "OTLP/HTTP Response").
-pub(crate) fn is_retryable_answer(code: Code, throttled: bool, is_http: bool) -> bool {
-    match is_http {
-        true => code == Code::UNAVAILABLE,
-        false => is_retryable(code, throttled),
-    }
+/// What follows from how an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class {
+    /// The collector took the request, in part perhaps: it is never sent again.
+    Accepted,
+    /// Another attempt may succeed; `after` is the wait that the collector asks for.
+    Retryable {
+        /// At least this long; without it, the backoff decides.
+        after: Option<Duration>,
+    },
+    /// No other attempt can succeed.
+    Refused,
+}
+
+/// Tells what follows from how an attempt ended: the one table that exports go by.
+///
+/// - What was accepted is never sent again, with a partial success or without (OTLP specification, "Partial Success").
+/// - Over gRPC, `CANCELLED`, `DEADLINE_EXCEEDED`, `ABORTED`, `OUT_OF_RANGE`, `UNAVAILABLE` and `DATA_LOSS` are retryable,
+///   and `RESOURCE_EXHAUSTED` where it comes with `RetryInfo` ("OTLP/gRPC Response").
+/// - Over HTTP, 429, 502, 503 and 504 are, and no other, whatever wait it asks for ("OTLP/HTTP Response").
+/// - Where there is no answer, the request is sent again ("OTLP/HTTP Connection").
+///
+/// ```
+/// use core::time::Duration;
+/// use otlp_embed::policy::{AttemptResult, Class, classify};
+///
+/// let retry_after = Some(Duration::from_secs(3));
+/// let throttled = AttemptResult::Http { status: 429, retry_after };
+/// assert_eq!(classify(throttled), Class::Retryable { after: retry_after });
+/// assert_eq!(classify(AttemptResult::Http { status: 400, retry_after }), Class::Refused);
+/// ```
+pub const fn classify(result: AttemptResult) -> Class {
+    let after = match result {
+        AttemptResult::Grpc { code: Code::OK, .. }
+        | AttemptResult::Http {
+            status: 200..=299, ..
+        } => {
+            return Class::Accepted;
+        }
+        AttemptResult::Grpc { code, retry_after } => match code {
+            Code::CANCELLED
+            | Code::DEADLINE_EXCEEDED
+            | Code::ABORTED
+            | Code::OUT_OF_RANGE
+            | Code::UNAVAILABLE
+            | Code::DATA_LOSS => retry_after,
+            Code::RESOURCE_EXHAUSTED if retry_after.is_some() => retry_after,
+            _ => return Class::Refused,
+        },
+        AttemptResult::Http { status, retry_after } => match status {
+            429 | 502 | 503 | 504 => retry_after,
+            _ => return Class::Refused,
+        },
+        AttemptResult::Disconnected => None,
+    };
+    Class::Retryable { after }
+}
+
+/// Whether a call over gRPC that ended in `code` may be repeated, by the table of [`classify`]; `throttled` tells that
+/// the answer carried `RetryInfo`.
+pub const fn is_retryable(code: Code, throttled: bool) -> bool {
+    let retry_after = match throttled {
+        true => Some(Duration::ZERO),
+        false => None,
+    };
+    matches!(
+        classify(AttemptResult::Grpc { code, retry_after }),
+        Class::Retryable { .. }
+    )
 }
 
 /// Evenly from nothing to `span`.
@@ -258,6 +394,78 @@ mod tests {
     }
 
     #[test]
+    fn fixed_and_exponential_waits_are_exact() {
+        let waits = |strategy| {
+            let policy = policy().with_strategy(strategy);
+            [1, 2, 3, 6, 7].map(|attempt| {
+                let (low, high) = range(&policy, attempt, None);
+                assert_eq!(low, high, "{strategy:?}");
+                low
+            })
+        };
+        assert_eq!(waits(BackoffStrategy::Fixed), [MS(200); 5]);
+        let doubled = [200, 400, 800, 5_000, 5_000].map(MS);
+        assert_eq!(waits(BackoffStrategy::Exponential), doubled, "spec 17");
+        let fixed = RetryPolicy::fixed(MS(700));
+        assert!(fixed.check().is_ok());
+        assert_eq!(range(&fixed, 9, None), (MS(700), MS(700)));
+        for policy in [fixed, policy().with_strategy(BackoffStrategy::Exponential)] {
+            let hint = Some(MS(9_000));
+            assert_eq!(range(&policy, 1, hint), (MS(9_000), MS(9_000)), "spec 18");
+            assert_eq!(range(&policy, 4, hint).0, MS(9_000), "spec 18: at least the hint");
+        }
+        let grown = range(
+            &policy().with_strategy(BackoffStrategy::Exponential),
+            3,
+            Some(MS(1_000)),
+        );
+        assert_eq!(grown, (MS(4_000), MS(4_000)), "spec 18: growth from the hint");
+    }
+
+    #[test]
+    fn the_table_of_attempts() {
+        let after = Some(MS(3));
+        for status in 0..=u16::from(u8::MAX) * 4 {
+            let class = classify(AttemptResult::Http {
+                status,
+                retry_after: after,
+            });
+            let expected = match status {
+                200..=299 => Class::Accepted,
+                429 | 502 | 503 | 504 => Class::Retryable { after },
+                _ => Class::Refused,
+            };
+            assert_eq!(class, expected, "spec 12, 19, 20: {status}");
+        }
+        let grpc = |code, retry_after| classify(AttemptResult::Grpc { code, retry_after });
+        for retry_after in [None, after] {
+            assert_eq!(grpc(Code::OK, retry_after), Class::Accepted, "spec 12, 53");
+            let expected = Class::Retryable { after: retry_after };
+            assert_eq!(grpc(Code::UNAVAILABLE, retry_after), expected, "spec 15, 18");
+            assert_eq!(
+                grpc(Code::INVALID_ARGUMENT, retry_after),
+                Class::Refused,
+                "spec 14"
+            );
+        }
+        assert_eq!(grpc(Code::RESOURCE_EXHAUSTED, None), Class::Refused, "spec 16");
+        assert_eq!(
+            grpc(Code::RESOURCE_EXHAUSTED, after),
+            Class::Retryable { after },
+            "spec 16"
+        );
+        let nothing = Some(Duration::ZERO);
+        let class = grpc(Code::RESOURCE_EXHAUSTED, nothing);
+        assert_eq!(
+            class,
+            Class::Retryable { after: nothing },
+            "spec 16: a hint of zero is one"
+        );
+        let lost = classify(AttemptResult::Disconnected);
+        assert_eq!(lost, Class::Retryable { after: None }, "spec 22");
+    }
+
+    #[test]
     fn the_table_of_retryable_codes() {
         let retryable = [1, 4, 10, 11, 14, 15];
         for number in 0..=20 {
@@ -285,5 +493,7 @@ mod tests {
         assert!(refused(|p| p.multiplier = f64::NAN));
         assert!(refused(|p| p.initial = Duration::ZERO));
         assert!(refused(|p| p.max = MS(1)));
+        assert!(refused(|p| p.total = Some(Duration::ZERO)));
+        assert!(!refused(|p| p.total = Some(Duration::MAX)));
     }
 }

@@ -41,6 +41,7 @@ pub use session::Session;
 
 use crate::code::Code;
 use crate::encode::{Body, Request};
+use crate::policy::AttemptResult;
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -202,6 +203,20 @@ pub struct Answer {
     pub is_http: bool,
     /// Where a redirect, which is never followed, points.
     pub location: Option<String>,
+}
+
+impl Answer {
+    /// What the retry policy judges it by.
+    pub(crate) fn result(&self) -> AttemptResult {
+        let (code, retry_after) = (self.code, self.retry_after);
+        match self.is_http {
+            true => AttemptResult::Http {
+                status: self.http_status.unwrap_or(200),
+                retry_after,
+            },
+            false => AttemptResult::Grpc { code, retry_after },
+        }
+    }
 }
 
 /// Why a call has no answer.

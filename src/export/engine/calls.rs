@@ -28,7 +28,7 @@ impl<P: Connection> Engine<P> {
                 let rejected = machine.rejected_credentials().cloned();
                 return self.ask_credentials(id, source.clone(), rejected);
             }
-            machine.begin();
+            machine.begin(self.now);
             self.lanes[lane].waiting.insert(id);
             return;
         };
@@ -36,7 +36,7 @@ impl<P: Connection> Engine<P> {
         if let (Some(failure), true) = (why.clone(), machine.is_single()) {
             return self.end_attempt(id, AttemptEnd::NotConnected(failure, until));
         }
-        match machine.postpone(until, why, &endpoint) {
+        match machine.postpone(until, why, &self.settings.retry, &endpoint) {
             Next::Settled => self.settle(id),
             Next::Retry(_) | Next::Resend | Next::Reauthorize | Next::Split(_) => {
                 self.gates.insert((until, id));

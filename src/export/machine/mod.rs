@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::export::{Managed, Remainder};
 use crate::observe::Response;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
-use crate::policy::{self, RetryPolicy};
+use crate::policy::{self, Class, RetryPolicy};
 use crate::protocol::{Answer, CallEnd, CallId, Failure};
 use crate::time::Instant;
 use alloc::sync::Arc;
@@ -77,11 +77,11 @@ impl fmt::Display for ExportState {
 
 /// Resends at once, without backoff, of a call that the collector certainly did not process. A later one waits, so that
 /// a server which refuses everything is not hammered.
-const FREE_RESENDS: u32 = 1;
+const FREE_RESENDS: u8 = 1;
 
 /// How often one export is split after refusals that name no size. Each halves it: a collector that refuses everything is
 /// not told so a record at a time.
-const SPLITS_MAX: u32 = 10;
+const SPLITS_MAX: u8 = 10;
 
 /// The parts of one refused request that a size named by the collector may ask for, roughly. A collector that names a tiny
 /// one is not to make a message, with the head of the request, of every record at once.
@@ -101,13 +101,15 @@ pub(crate) struct Machine {
     held_bytes: usize,
     begun: Instant,
     deadline: Instant,
+    /// When the first attempt began, once one has.
+    first: Instant,
     /// Attempts begun.
     attempts: u32,
-    free_resends: u32,
+    free_resends: u8,
     /// Further attempts that do not count: with other credentials, and as parts of a request that was too large.
     uncounted: u32,
     /// How often it was split.
-    splits: u32,
+    splits: u8,
     auth: Auth,
     /// Failures since the last hint, or since the beginning.
     step: u32,
@@ -192,6 +194,7 @@ impl Machine {
             part: Some(part),
             begun: now,
             deadline: now + timeout,
+            first: now,
             attempts: 0,
             free_resends: 0,
             uncounted: 0,
@@ -211,6 +214,7 @@ impl Machine {
         Self {
             begun: whole.begun,
             deadline: whole.deadline,
+            first: whole.first,
             attempts: whole.attempts,
             free_resends: whole.free_resends,
             uncounted: whole.uncounted,
@@ -377,20 +381,29 @@ impl Machine {
     }
 
     /// The gate is open: an attempt begins.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if self.attempts == 0 {
+            self.first = now;
+        }
         self.attempts = self.attempts.saturating_add(1);
         self.response = None;
         self.apply(Event::Begin);
     }
 
     /// The gate stays closed: the endpoint may not be tried before `until`. Settles where that is too late.
-    pub(crate) fn postpone(&mut self, until: Instant, why: Option<LastFailure>, endpoint: &Arc<str>) -> Next {
-        if until < self.deadline {
+    pub(crate) fn postpone(
+        &mut self,
+        until: Instant,
+        why: Option<LastFailure>,
+        policy: &RetryPolicy,
+        endpoint: &Arc<str>,
+    ) -> Next {
+        if until < self.retry_limit(policy) {
             self.apply(Event::Postpone(until));
             return Next::Retry(until);
         }
         self.last = self.last.take().or(why);
-        let verdict = self.too_late(endpoint);
+        let verdict = self.too_late(until, policy, endpoint);
         self.settle(Event::GiveUp(verdict))
     }
 
@@ -503,15 +516,13 @@ impl Machine {
             };
             return self.settle(Event::Answer(Ok(outcome)));
         }
-        let is_retryable =
-            policy::is_retryable_answer(answer.code, answer.retry_after.is_some(), answer.is_http);
-        let retry_after = answer.retry_after;
+        let class = policy::classify(answer.result());
         self.last = Some(LastFailure::answered(answer));
-        if !is_retryable {
+        let Class::Retryable { after } = class else {
             let verdict = self.refused(judge.endpoint);
             return self.settle(Event::Answer(verdict));
-        }
-        if let Some(hint) = retry_after {
+        };
+        if let Some(hint) = after {
             // The waits grow from the hint; a collector that repeats itself meets growing waits.
             if self.hint != Some(hint) {
                 self.step = 0;
@@ -547,7 +558,7 @@ impl Machine {
         if let Auth::Rejected(_) = self.auth {
             return self.give_up_refused(judge.endpoint);
         }
-        self.begin();
+        self.begin(judge.now);
         let is_retryable = failure.is_retryable;
         self.last = Some(LastFailure::credentials(failure));
         if is_retryable {
@@ -558,7 +569,10 @@ impl Machine {
     }
 
     fn handle_unprocessed(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
-        if failure.is_retryable && self.free_resends < FREE_RESENDS && judge.now < self.deadline {
+        if failure.is_retryable
+            && self.free_resends < FREE_RESENDS
+            && judge.now < self.retry_limit(judge.policy)
+        {
             self.free_resends += 1;
             self.last = Some(LastFailure::transport(failure, judge.is_grpc));
             self.retry(judge.now);
@@ -580,7 +594,7 @@ impl Machine {
     /// Goes back to `Init`, unless the policy or the deadline forbid it. `next` is the time the endpoint's own backoff
     /// allows, in place of the export's.
     fn retry_or_give_up(&mut self, judge: &mut Judge<'_>, next: Option<Instant>) -> Next {
-        let free = self.free_resends.saturating_add(self.uncounted);
+        let free = self.uncounted.saturating_add(u32::from(self.free_resends));
         if self.is_single() || self.attempts.saturating_sub(free) >= judge.policy.attempts_max {
             let verdict = self.out_of_attempts(judge.endpoint);
             return self.settle(Event::GiveUp(verdict));
@@ -588,16 +602,23 @@ impl Machine {
         self.step = self.step.saturating_add(1);
         let mut until =
             next.unwrap_or_else(|| judge.now + judge.policy.backoff(self.step, self.hint, judge.rng));
-        if until >= self.deadline && next.is_none() && self.hint.is_none() {
-            let shortened = judge.policy.shortened(self.deadline - judge.now);
+        let limit = self.retry_limit(judge.policy);
+        if until >= limit && next.is_none() && self.hint.is_none() {
+            let shortened = judge.policy.shortened(limit - judge.now);
             until = shortened.map_or(until, |wait| judge.now + wait);
         }
-        if until >= self.deadline {
-            let verdict = self.too_late(judge.endpoint);
+        if until >= limit {
+            let verdict = self.too_late(until, judge.policy, judge.endpoint);
             return self.settle(Event::GiveUp(verdict));
         }
         self.retry(until);
         Next::Retry(until)
+    }
+
+    /// When it is too late for another attempt to begin: at the deadline, or where the policy's total time ends.
+    fn retry_limit(&self, policy: &RetryPolicy) -> Instant {
+        let total = policy.total.filter(|_| self.attempts > 0);
+        total.map_or(self.deadline, |total| self.deadline.min(self.first + total))
     }
 
     /// Goes back to `Init`; the next attempt asks for credentials anew.

@@ -194,7 +194,7 @@ fn a_peers_message_is_cut_at_a_character() {
 fn answered(code: Code, status: Option<u16>, is_http: bool, message: &str, location: Option<&str>) -> Error {
     let request = Request::from_segments(Signal::Traces, 1, vec![Bytes::from_static(b"x")]);
     let mut machine = Machine::new(Part::plain(request), Instant::ZERO, Duration::from_secs(1));
-    machine.begin();
+    machine.begin(Instant::ZERO);
     machine.start(ConnId(1), CallId(1));
     let answer = Answer {
         code,

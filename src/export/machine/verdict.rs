@@ -4,7 +4,9 @@ use super::{ExportState, Machine, Verdict};
 use crate::code::Code;
 use crate::error::{Error, Kind};
 use crate::outcome::{DropReason, ItemCounts};
+use crate::policy::RetryPolicy;
 use crate::protocol::{Answer, Failure};
+use crate::time::Instant;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -133,8 +135,17 @@ impl Machine {
         Err(self.error(Kind::Timeout, text, endpoint, self.fate(DropReason::Deadline)))
     }
 
-    /// The verdict when the next attempt would come after the deadline.
-    pub(super) fn too_late(&self, endpoint: &Arc<str>) -> Verdict {
+    /// The verdict when the next attempt would come after the deadline, or after the time that the policy allows.
+    pub(super) fn too_late(&self, until: Instant, policy: &RetryPolicy, endpoint: &Arc<str>) -> Verdict {
+        if let Some(total) = policy.total.filter(|_| until < self.deadline) {
+            let text = format!(
+                "gave up after {}, since the next one would come later after the first than the {} that the retry policy \
+                 allows in total",
+                Attempts(self.attempts),
+                Span(total)
+            );
+            return Err(self.failed(text, endpoint, DropReason::Attempts));
+        }
         let text = format!(
             "gave up after {}, since the next one would come after the deadline of {}",
             Attempts(self.attempts),
