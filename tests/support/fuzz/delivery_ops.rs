@@ -2,12 +2,12 @@
 //! one place, in its order, within the bounds, and no timer spins.
 
 use otlp_embed::pipeline::Overflow;
-use otlp_embed::pipeline::delivery::policies::{RateLimit, RateUnit};
 use otlp_embed::pipeline::delivery::{
     Admission, BatchId, Choice, Delivery, DeliveryAction, DeliveryConfig, DeliveryFact, ExportVerdict,
     FlushId, LegConfig, OpenBatch, OpenKey, OpenTicket, Own, VerdictClass,
 };
 use otlp_embed::pipeline::{Account, PipelineStats};
+use otlp_embed::policy::RateLimit;
 use otlp_embed::time::Instant;
 use otlp_embed::{DropReason, ItemCounts, Request, Resource, Signal, TraceBatch};
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,11 +113,8 @@ impl Model {
             config.breaker = None;
         }
         if setup & 16 != 0 {
-            config.rate_limit = Some(RateLimit {
-                per_second: 50,
-                burst: 30,
-                unit: [RateUnit::Items, RateUnit::Bytes][usize::from(setup >> 5 & 1)],
-            });
+            let limit = [RateLimit::items(50), RateLimit::bytes(50)][usize::from(setup >> 5 & 1)];
+            config.rate_limit = Some(limit.with_burst(30));
         }
         config.batch.size_initial = [500, 10, 3, 1][usize::from(pace & 3)];
         config.batch.size_min = 1;
