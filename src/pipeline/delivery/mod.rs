@@ -194,7 +194,8 @@ impl Delivery {
         for leg in &self.legs {
             first = earlier(first, leg.next_timeout());
         }
-        first
+        // The end of time is no time to wait for.
+        first.filter(|at| *at < Instant::MAX)
     }
 
     /// The next event for an observer. Where nobody asks, the oldest are forgotten.
