@@ -112,7 +112,7 @@ impl Leg {
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
             endpoints: Endpoints::new(leg, config),
-            batch: AdaptiveBatchSize::new(config.batch.clone()),
+            batch: AdaptiveBatchSize::new(config.batch),
             burst,
             batch_bytes_max: leg.batch_bytes_max,
             is_blocked: false,
@@ -303,12 +303,12 @@ impl Leg {
     }
 
     /// An export ended.
-    pub fn end(&mut self, shared: &mut Shared, flight: InFlight, mut verdict: ExportVerdict) {
+    pub fn end(&mut self, shared: &mut Shared, mut flight: InFlight, mut verdict: ExportVerdict) {
         let latency = shared.now.since(flight.submitted);
         self.endpoints.end(
             shared.now,
             flight.endpoint,
-            flight.permit.clone(),
+            flight.permit.take(),
             latency,
             &verdict,
         );
