@@ -114,8 +114,7 @@ impl<R: Runtime> Flight<R> {
             if let Some(key) = self.key {
                 self.channel.hub.make_driver(key);
             }
-            self.channel
-                .poll_mailbox(self.mailbox, self.key, &mut self.ready);
+            self.channel.poll_mailbox(self.mailbox, self.key, &mut self.ready);
         }
         match self.ready.pop_front() {
             Some((id, verdict)) => {
