@@ -303,12 +303,12 @@ impl Leg {
     }
 
     /// An export ended.
-    pub fn end(&mut self, shared: &mut Shared, flight: InFlight, mut verdict: ExportVerdict) {
+    pub fn end(&mut self, shared: &mut Shared, mut flight: InFlight, mut verdict: ExportVerdict) {
         let latency = shared.now.since(flight.submitted);
         self.endpoints.end(
             shared.now,
             flight.endpoint,
-            flight.permit.clone(),
+            flight.permit.take(),
             latency,
             &verdict,
         );
