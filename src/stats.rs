@@ -1,8 +1,10 @@
 //! The account of an exporter: every item it accepted and what became of it.
 
 use crate::outcome::{DropReason, ItemCounts};
+use crate::policy::BreakerState;
 use alloc::string::String;
 use core::fmt;
+use core::time::Duration;
 
 /// A snapshot of an exporter's account, exact at the moment it was taken.
 ///
@@ -42,6 +44,10 @@ pub struct Stats {
     pub outages: u64,
     /// The last failure of an attempt or a connection, in words.
     pub last_error: Option<String>,
+    /// How long the oldest item that is queued has waited in a pipeline, as of the pipeline's last move.
+    pub oldest_queued_age: Option<Duration>,
+    /// What the circuit breaker of the exporter's pipelines does, where it has any: the worst of several.
+    pub breaker: Option<BreakerState>,
 }
 
 impl Stats {
@@ -114,6 +120,8 @@ impl fmt::Debug for Stats {
             .field("connections", &self.connections)
             .field("outages", &self.outages)
             .field("last_error", &self.last_error)
+            .field("oldest_queued_age", &self.oldest_queued_age)
+            .field("breaker", &self.breaker)
             .finish()
     }
 }

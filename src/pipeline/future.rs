@@ -1,9 +1,10 @@
 //! The future of a pipeline: moves facts and actions between its delivery and its exporters.
 
 use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
+use super::endpoints::batch_bytes_max;
 use super::shared::{Shared, Wish, stats_of};
 use super::stats::PipelineStats;
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::export::{ExportId, Exporter, Flight, Managed};
 use crate::outcome::DropReason;
 use crate::rt::{Runtime, Timer};
@@ -44,6 +45,8 @@ pub struct PipelineFuture<R: Runtime> {
     runtime: R,
     timer: R::Timer,
     endpoints: Vec<Endpoint<R>>,
+    /// What the user set for the bytes of a batch.
+    batch_bytes_max: Option<usize>,
     report: Option<Report>,
 }
 
@@ -53,18 +56,24 @@ pub(super) struct Endpoint<R: Runtime> {
     position: usize,
     flight: Flight<R>,
     batches: HashMap<ExportId, BatchId>,
-    /// Keeps the exporter's driver running.
-    _exporter: Exporter<R>,
+    /// Whether another one takes what this one fails: it is not tried again here first.
+    has_others: bool,
+    /// The most bytes of a batch here, by signal, as they were last told.
+    bytes_max: [u64; Signal::ALL.len()],
+    exporter: Exporter<R>,
 }
 
 impl<R: Runtime> Endpoint<R> {
-    pub(super) fn new(leg: usize, position: usize, exporter: &Exporter<R>) -> Self {
+    /// `of` is how many there are in its leg.
+    pub(super) fn new(leg: usize, position: usize, exporter: &Exporter<R>, of: usize) -> Self {
         Self {
             leg,
             position,
             flight: Flight::new(exporter),
             batches: HashMap::new(),
-            _exporter: exporter.clone(),
+            has_others: of > 1,
+            bytes_max: [u64::MAX; Signal::ALL.len()],
+            exporter: exporter.clone(),
         }
     }
 }
@@ -73,12 +82,18 @@ impl<R: Runtime> Endpoint<R> {
 impl<R: Runtime> Unpin for PipelineFuture<R> {}
 
 impl<R: Runtime> PipelineFuture<R> {
-    pub(super) fn new(shared: Arc<Shared>, runtime: R, endpoints: Vec<Endpoint<R>>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        runtime: R,
+        endpoints: Vec<Endpoint<R>>,
+        batch_bytes_max: Option<usize>,
+    ) -> Self {
         Self {
             shared,
             timer: runtime.timer(),
             runtime,
             endpoints,
+            batch_bytes_max,
             report: None,
         }
     }
@@ -148,7 +163,7 @@ impl<R: Runtime> PipelineFuture<R> {
         let Some(endpoint) = self.endpoint(at) else { return };
         let managed = Managed {
             unanswered,
-            ..Managed::default()
+            is_single: endpoint.has_others,
         };
         let id = endpoint.flight.submit(request, Some(managed));
         endpoint.batches.insert(id, batch);
@@ -199,7 +214,28 @@ impl<R: Runtime> PipelineFuture<R> {
                 }
             }
         }
+        if has_moved {
+            self.learn();
+        }
         has_moved
+    }
+
+    /// Tells the delivery what the exporters have learned about the sizes that their collectors take.
+    fn learn(&mut self) {
+        for at in 0..self.endpoints.len() {
+            for signal in Signal::ALL {
+                let endpoint = &mut self.endpoints[at];
+                let bytes = batch_bytes_max(&endpoint.exporter, signal, self.batch_bytes_max);
+                if core::mem::replace(&mut endpoint.bytes_max[signal.index()], bytes) == bytes {
+                    continue;
+                }
+                let leg = endpoint.leg;
+                let of_leg = self.endpoints.iter().filter(|endpoint| endpoint.leg == leg);
+                let of_leg = of_leg.map(|endpoint| endpoint.bytes_max[signal.index()]);
+                self.shared
+                    .set_batch_bytes_max(leg, signal, of_leg.fold(bytes, u64::min));
+            }
+        }
     }
 
     /// Sets the timer for what is due next; ready when something is due already.
