@@ -88,7 +88,7 @@ impl Meter {
 
     /// An export has its verdict.
     fn record(&mut self, begun: Instant) {
-        self.measured.latencies.push(begun.elapsed());
+        self.measured.latencies.push(now() - begun);
     }
 
     /// A request was made.
@@ -98,7 +98,7 @@ impl Meter {
     }
 
     fn finish(mut self) -> Measured {
-        self.measured.elapsed = self.begin.elapsed();
+        self.measured.elapsed = now() - self.begin;
         self.measured.cpu = process::cpu() - self.cpu;
         self.measured
     }
