@@ -1,21 +1,30 @@
 //! The futures of an exporter: one export, the optional driver, the shutdown.
 
 use super::channel::Channel;
+use super::companion::Companions;
 use super::drive::ExportId;
+use super::exporter::whole_stats;
 use super::machine::ExportState;
+use super::origin::Origin;
 use super::waiters::Key;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::rt::Runtime;
+use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
 use crate::time::Instant;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use futures_channel::oneshot;
 use futures_core::FusedFuture;
+
+/// How long a shutdown whose time is over waits for its pipelines to close their accounts.
+const GRACE: Duration = Duration::from_millis(100);
 
 pin_project_lite::pin_project! {
     /// One export on its way to its verdict.
@@ -34,8 +43,9 @@ pin_project_lite::pin_project! {
     #[must_use = "an export makes progress only while it is awaited; dropping it cancels it"]
     pub struct OtlpExportFuture<R: Runtime> {
         channel: Arc<Channel<R>>,
-        runtime: R,
-        id: ExportId,
+        // None where it was made in another process than its exporter.
+        accepted: Option<(ExportId, R)>,
+        items: u64,
         key: Option<Key>,
         is_done: bool,
         #[pin]
@@ -45,22 +55,25 @@ pin_project_lite::pin_project! {
     impl<R: Runtime> PinnedDrop for OtlpExportFuture<R> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
+            if this.channel.origin.is_foreign() {
+                return;
+            }
             if let Some(key) = this.key.take() {
                 this.channel.hub.remove(key);
             }
-            if !*this.is_done {
-                this.channel.abandon(*this.id);
+            if let (false, Some((id, _))) = (*this.is_done, &*this.accepted) {
+                this.channel.abandon(*id);
             }
         }
     }
 }
 
 impl<R: Runtime> OtlpExportFuture<R> {
-    pub(super) fn new(channel: Arc<Channel<R>>, runtime: R, id: ExportId) -> Self {
+    pub(super) fn new(channel: Arc<Channel<R>>, accepted: Option<(ExportId, R)>, items: u64) -> Self {
         Self {
             channel,
-            runtime,
-            id,
+            accepted,
+            items,
             key: None,
             is_done: false,
             _pinned: core::marker::PhantomPinned,
@@ -69,10 +82,9 @@ impl<R: Runtime> OtlpExportFuture<R> {
 
     /// The state that the export is in.
     pub fn state(&self) -> ExportState {
-        if self.is_done {
-            ExportState::Done
-        } else {
-            self.channel.state(self.id)
+        match &self.accepted {
+            Some((id, _)) if !self.is_done => self.channel.state(*id),
+            _ => ExportState::Done,
         }
     }
 }
@@ -87,10 +99,18 @@ impl<R: Runtime> Future for OtlpExportFuture<R> {
                 "the export was polled again after it had given its verdict",
             )));
         }
-        let verdict = this.runtime.drive(cx, |cx| {
+        let accepted = this
+            .accepted
+            .as_ref()
+            .filter(|_| !this.channel.origin.is_foreign());
+        let Some((id, runtime)) = accepted else {
+            *this.is_done = true;
+            return Poll::Ready(Err(Origin::error(*this.items)));
+        };
+        let verdict = runtime.drive(cx, |cx| {
             // Before anything is looked at: an event after the look then finds this waker.
             this.channel.hub.register(this.key, cx.waker());
-            this.channel.poll_export(*this.id, *this.key)
+            this.channel.poll_export(*id, *this.key)
         });
         if verdict.is_ready() {
             *this.is_done = true;
@@ -111,7 +131,7 @@ impl<R: Runtime> FusedFuture for OtlpExportFuture<R> {
 impl<R: Runtime> fmt::Debug for OtlpExportFuture<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OtlpExportFuture")
-            .field("id", &self.id)
+            .field("id", &self.accepted.as_ref().map(|(id, _)| id))
             .field("state", &self.state())
             .finish()
     }
@@ -123,6 +143,7 @@ pub struct Driver<R: Runtime> {
     channel: Weak<Channel<R>>,
     exporters: Arc<AtomicUsize>,
     hub: Arc<super::waiters::Hub>,
+    origin: Origin,
     key: Option<Key>,
 }
 
@@ -132,13 +153,16 @@ impl<R: Runtime> Driver<R> {
             channel: Arc::downgrade(channel),
             exporters,
             hub: channel.hub.clone(),
+            origin: Origin::here(),
             key: None,
         }
     }
 
     fn leave(&mut self) {
         if let Some(key) = self.key.take() {
-            self.hub.remove(key);
+            if !self.origin.is_foreign() {
+                self.hub.remove(key);
+            }
         }
     }
 }
@@ -148,7 +172,8 @@ impl<R: Runtime> Future for Driver<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let Some(runtime) = this.channel.upgrade().map(|channel| channel.runtime()) else {
+        // None without an exporter, or in another process.
+        let Some(runtime) = this.channel.upgrade().and_then(|channel| channel.runtime()) else {
             this.leave();
             return Poll::Ready(());
         };
@@ -180,18 +205,66 @@ impl<R: Runtime> Drop for Driver<R> {
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves the exporter closed to new exports; those under way keep the time that the shutdown gave them, as
-/// long as any future of the exporter is polled.
+/// Dropping it leaves the exporter closed to new exports, or its pipelines closed where it has any; those under way keep
+/// the time that the shutdown gave them, as long as any future of the exporter is polled.
 #[must_use = "a shutdown waits for exports under way only while it is awaited"]
 pub struct Shutdown<R: Runtime> {
     channel: Arc<Channel<R>>,
+    companions: Arc<Companions>,
+    /// The pipelines, where there are any.
+    waiting: Option<Waiting<R>>,
     key: Option<Key>,
 }
 
+/// Pipelines that are to end within a time.
+struct Waiting<R: Runtime> {
+    pipelines: Vec<oneshot::Receiver<Report>>,
+    at: Instant,
+    timer: R::Timer,
+}
+
+impl<R: Runtime> Waiting<R> {
+    /// Ready when they have ended, or it is too late.
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipelines
+            .retain_mut(|pipeline| Pin::new(pipeline).poll(cx).is_pending());
+        if self.pipelines.is_empty() {
+            return Poll::Ready(());
+        }
+        // A runtime that is gone counts as a time that is over.
+        self.timer.poll_at(cx, until).map(drop)
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<R: Runtime> Unpin for Shutdown<R> {}
+
 impl<R: Runtime> Shutdown<R> {
-    pub(super) fn new(channel: Arc<Channel<R>>, at: Instant) -> Self {
-        channel.close(at);
-        Self { channel, key: None }
+    pub(super) fn new(channel: Arc<Channel<R>>, companions: Arc<Companions>, timeout: Duration) -> Self {
+        let runtime = channel.runtime();
+        let pipelines = match &runtime {
+            Some(_) => companions.close(timeout),
+            // In another process they are the parent's.
+            None => Vec::new(),
+        };
+        // Without any the end begins here, also when this is never polled.
+        let waiting = match runtime {
+            Some(runtime) if !pipelines.is_empty() => Some(Waiting {
+                at: runtime.now() + timeout,
+                timer: runtime.timer(),
+                pipelines,
+            }),
+            _ => {
+                channel.close(timeout);
+                None
+            }
+        };
+        Self {
+            channel,
+            companions,
+            waiting,
+            key: None,
+        }
     }
 }
 
@@ -200,15 +273,33 @@ impl<R: Runtime> Future for Shutdown<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let this = &mut *self;
-        this.channel.runtime().drive(cx, |cx| {
+        let Some(runtime) = this.channel.runtime() else {
+            let stats = this.channel.stats();
+            return Poll::Ready(Report { stats });
+        };
+        runtime.drive(cx, |cx| {
+            if let (None, Some(waiting)) = (this.key, &mut this.waiting) {
+                ready!(waiting.poll(waiting.at, cx));
+                this.channel.close(waiting.at.since(runtime.now()));
+            }
             this.channel.hub.register(&mut this.key, cx.waker());
-            this.channel.poll_closed().map(|stats| Report { stats })
+            ready!(this.channel.poll_closed());
+            // They learn now that nothing is exported any more, and close their accounts at their next poll.
+            if let Some(waiting) = &mut this.waiting {
+                ready!(waiting.poll(waiting.at + GRACE, cx));
+            }
+            Poll::Ready(Report {
+                stats: whole_stats(&this.channel, &this.companions),
+            })
         })
     }
 }
 
 impl<R: Runtime> Drop for Shutdown<R> {
     fn drop(&mut self) {
+        if self.channel.origin.is_foreign() {
+            return;
+        }
         if let Some(key) = self.key.take() {
             self.channel.hub.remove(key);
         }
