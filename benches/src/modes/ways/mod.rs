@@ -1,6 +1,7 @@
 //! The ways to export: each takes the workload to the peer and measures itself.
 
 mod asynchronous;
+mod pipeline;
 mod raw;
 mod synchronous;
 
@@ -53,6 +54,12 @@ pub const WAYS: &[Way] = &[
         about: "asynchronous: concurrent `export(..)` futures",
         is_raw: false,
         run: asynchronous::run,
+    },
+    Way {
+        name: "pipeline",
+        about: "pipeline: spans one by one, `Block`, on a thread of its own",
+        is_raw: false,
+        run: pipeline::run,
     },
 ];
 
