@@ -11,6 +11,7 @@ use otlp_embed::{Resource, TraceBatch};
 
 pub mod logs;
 pub mod metrics;
+pub mod modes;
 pub mod timing;
 
 /// Spans in a batch.

@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
+mod contiguous;
+
 /// Why bytes are no export request of a signal, and where.
 #[derive(Debug)]
 pub(crate) struct Malformed(Box<Trail>);
@@ -25,7 +27,13 @@ struct Trail {
 /// What is accepted is what `prost` decodes. Data points of a kind that a later field of the same metric replaces are no
 /// items.
 pub(crate) fn count(signal: Signal, pieces: &[Bytes]) -> Result<u64, Malformed> {
-    check(Reader::new(pieces), tables::request(signal), DEPTH_MAX)
+    let request = tables::request(signal);
+    if let [piece] = pieces {
+        if let Some(items) = contiguous::count(piece, request, DEPTH_MAX) {
+            return Ok(items);
+        }
+    }
+    check(Reader::new(pieces), request, DEPTH_MAX)
 }
 
 /// Checks a message and counts the items in it; `left` is how many levels may still be opened.

@@ -33,6 +33,9 @@ mod tables;
 mod value;
 mod wire;
 
+#[cfg(feature = "testing")]
+pub(crate) use count::count as check_and_count;
+
 pub use batch::{LogBatch, MetricBatch, ScopeWriter, TraceBatch};
 pub use log::LogWriter;
 pub use metric::{

@@ -177,7 +177,8 @@ impl Builder {
     }
 
     /// Whether requests and spans are kept; they are unless told otherwise. [`Counters`](super::Counters) are kept
-    /// always, and a collector that keeps nothing else can run for ever.
+    /// always, and a collector that keeps nothing else can run for ever. It checks messages as it would keep them, and
+    /// builds none of them, which makes it several times as fast: a peer for benchmarks.
     pub fn keep_requests(mut self, keep: bool) -> Self {
         self.protocol.keep_requests = keep;
         self

@@ -31,6 +31,9 @@ pub(super) struct Plan {
     compression: Option<Compression>,
 }
 
+/// Memory that a client gets for the mere announcement of a message.
+const BYTES_AHEAD_MAX: usize = 1 << 20;
+
 /// A body that arrived whole and could be read.
 pub(super) struct Arrived {
     /// The body as it came, without a gRPC prefix.
@@ -112,6 +115,15 @@ impl Plan {
         Ok(())
     }
 
+    /// Bytes to expect of a body that begins so, as far as they are worth asking the system for before they are here.
+    pub(super) fn expected_bytes(&self, begin: &[u8]) -> usize {
+        let announced = match self.protocol {
+            Protocol::Grpc => grpc::expected_bytes(begin).unwrap_or(0),
+            _ => 0,
+        };
+        announced.min(BYTES_AHEAD_MAX).max(begin.len())
+    }
+
     /// Judges the length that a head announces.
     pub(super) fn check_length(&self, announced: u64, bytes_max: usize) -> Result<(), Refusal> {
         if usize::try_from(announced).is_ok_and(|announced| announced <= bytes_max) {
@@ -121,7 +133,8 @@ impl Plan {
     }
 
     /// Reads a body that has arrived whole and passed [`check_size`](Self::check_size).
-    pub(super) fn read(&self, body: Bytes, bytes_max: usize) -> Result<Arrived, Refusal> {
+    pub(super) fn read(&self, body: Bytes, settings: &Settings) -> Result<Arrived, Refusal> {
+        let bytes_max = settings.message_bytes_max;
         let (body, compression) = if self.protocol == Protocol::Grpc {
             self.unframe(body)?
         } else {
@@ -140,7 +153,7 @@ impl Plan {
             }
         };
         let message = self.to_protobuf(decoded)?;
-        match content::read(self.signal, &message) {
+        match content::read(self.signal, &message, settings.keep_requests) {
             Ok(content) => Ok(Arrived {
                 body,
                 message,

@@ -1,11 +1,14 @@
 //! Messages taken apart: whether they can be read, and how many items they carry.
 
-use crate::encode::Signal;
+use crate::encode::{Signal, check_and_count};
 use crate::pb::collector::{
     ExportLogsServiceRequest, ExportMetricsServiceRequest, ExportTraceServiceRequest,
 };
 use crate::pb::metrics::{Metric, metric::Data};
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use bytes::Bytes;
+use core::slice;
 use prost::{DecodeError, Message};
 
 /// A request message that could be read.
@@ -22,12 +25,27 @@ pub(super) enum Decoded {
     Traces(ExportTraceServiceRequest),
     Metrics(ExportMetricsServiceRequest),
     Logs(ExportLogsServiceRequest),
-    /// Only counted: the collector has no model of profiles.
-    Profiles,
+    /// Only counted: nobody is going to look at it, or it is of profiles, which the collector has no model of.
+    Counted,
 }
 
-/// Reads a request message.
-pub(super) fn read(signal: Signal, message: &[u8]) -> Result<Content, DecodeError> {
+/// Reads a request message; one that is not to be kept is checked just as well, and counted without being built.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub(super) fn read(signal: Signal, message: &Bytes, keep: bool) -> Result<Content, String> {
+    if keep {
+        return decode(signal, message).map_err(|error| error.to_string());
+    }
+    let items = check_and_count(signal, slice::from_ref(message)).map_err(|error| error.to_string())?;
+    Ok(Content {
+        items,
+        message: Decoded::Counted,
+    })
+}
+
+fn decode(signal: Signal, message: &[u8]) -> Result<Content, DecodeError> {
     Ok(match signal {
         Signal::Traces => {
             let message = ExportTraceServiceRequest::decode(message)?;
@@ -59,7 +77,7 @@ pub(super) fn read(signal: Signal, message: &[u8]) -> Result<Content, DecodeErro
             let scopes = profiles.groups.iter().flat_map(|group| &group.scopes);
             Content {
                 items: scopes.map(|scope| scope.profiles.len() as u64).sum(),
-                message: Decoded::Profiles,
+                message: Decoded::Counted,
             }
         }
     })
@@ -113,22 +131,43 @@ mod tests {
         field(1, &field(2, &items.concat()))
     }
 
+    /// The items of a message, which has to be read alike whether it is kept or not.
+    fn count(signal: Signal, message: &[u8]) -> Result<u64, ()> {
+        let message = Bytes::copy_from_slice(message);
+        let [kept, counted] =
+            [true, false].map(|keep| read(signal, &message, keep).map(|content| content.items));
+        assert_eq!(
+            kept.as_ref().ok(),
+            counted.as_ref().ok(),
+            "{signal:?} {message:?}"
+        );
+        kept.map_err(drop)
+    }
+
+    #[test]
+    fn text_that_is_none_is_refused_whether_it_is_kept_or_not() {
+        // A span's name.
+        let name = |text: &[u8]| request(&[field(2, &field(5, text))]);
+        assert_eq!(count(Signal::Traces, &name("é".as_bytes())), Ok(1));
+        assert_eq!(count(Signal::Traces, &name(b"\xff")), Err(()));
+    }
+
     #[test]
     fn items_are_counted_for_every_signal() {
         let item = field(2, b"");
         let two = request(&[item.clone(), item]);
         for signal in [Signal::Traces, Signal::Logs, Signal::Profiles] {
-            assert_eq!(read(signal, &two).expect("valid").items, 2, "{signal:?}");
+            assert_eq!(count(signal, &two), Ok(2), "{signal:?}");
         }
         for tag in [5, 7, 9, 10, 11] {
             let points = [field(1, b""), field(1, b""), field(1, b"")].concat();
             let metric = field(2, &[field(1, b"name"), field(tag, &points)].concat());
             let message = request(&[metric.clone(), metric]);
-            assert_eq!(read(Signal::Metrics, &message).expect("valid").items, 6, "{tag}");
+            assert_eq!(count(Signal::Metrics, &message), Ok(6), "{tag}");
         }
         for signal in Signal::ALL {
-            assert_eq!(read(signal, b"").expect("valid").items, 0);
-            assert!(read(signal, b"\x0a\x7f").is_err());
+            assert_eq!(count(signal, b""), Ok(0));
+            assert!(count(signal, b"\x0a\x7f").is_err());
         }
     }
 }

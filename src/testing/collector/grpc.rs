@@ -51,6 +51,11 @@ pub(super) fn read_message(body: &Bytes) -> Result<(bool, Bytes), Refusal> {
     }
 }
 
+/// Bytes to expect of a body of which this has arrived: what its prefix says, or nothing yet.
+pub(super) fn expected_bytes(body: &[u8]) -> Option<usize> {
+    announced_bytes(body).map(|announced| announced.saturating_add(PREFIX_BYTES))
+}
+
 fn announced_bytes(body: &[u8]) -> Option<usize> {
     let prefix = body.first_chunk::<PREFIX_BYTES>()?;
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);

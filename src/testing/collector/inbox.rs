@@ -306,7 +306,7 @@ impl Kept {
             Decoded::Traces(message) => Self::Spans(into_spans(message, request)),
             Decoded::Metrics(message) => Self::Metrics(into_metrics(message, request)),
             Decoded::Logs(message) => Self::Logs(into_logs(message, request)),
-            Decoded::Profiles => Self::Nothing,
+            Decoded::Counted => Self::Nothing,
         }
     }
 }

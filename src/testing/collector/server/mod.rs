@@ -62,7 +62,8 @@ pub(super) struct Server {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const READ_BYTES: usize = 64 << 10;
+/// What a client in a hurry writes at a time comes in one or two reads.
+const READ_BYTES: usize = 256 << 10;
 
 /// A socket that wakes the thread when something is sent to it. Connected to itself, so that nobody else can.
 pub(super) fn wake_socket() -> io::Result<UdpSocket> {

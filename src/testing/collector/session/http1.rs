@@ -266,7 +266,7 @@ impl Http1 {
             ..
         } = call;
         let read = plan.and_then(|plan| {
-            let arrived = plan.read(body.freeze(), base.settings.message_bytes_max)?;
+            let arrived = plan.read(body.freeze(), &base.settings)?;
             Ok((plan, arrived))
         });
         match read {

@@ -328,6 +328,9 @@ impl Http2 {
     fn take_chunk(&mut self, base: &Base, call: &mut Receiving, chunk: &Bytes) -> Result<(), Refusal> {
         // Fails only for a stream that is gone, which the next poll tells.
         let _ = call.body.flow_control().release_capacity(chunk.len());
+        if call.bytes.is_empty() {
+            call.bytes.reserve(call.plan.expected_bytes(chunk));
+        }
         call.bytes.extend_from_slice(chunk);
         self.buffered_bytes += chunk.len();
         let bytes_max = base.settings.message_bytes_max;
@@ -348,7 +351,7 @@ impl Http2 {
             bytes,
             ..
         } = call;
-        let arrived = match plan.read(bytes.freeze(), base.settings.message_bytes_max) {
+        let arrived = match plan.read(bytes.freeze(), &base.settings) {
             Ok(arrived) => arrived,
             Err(refusal) => {
                 self.refuse(base, &mut respond, refusal);
