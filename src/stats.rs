@@ -59,6 +59,20 @@ impl Stats {
         self.accepted == settled + self.queued + self.in_flight
     }
 
+    /// Adds what another account says of items.
+    #[cfg(feature = "std")]
+    pub(crate) fn add_items(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.rejected += other.rejected;
+        for (sum, count) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum += count;
+        }
+        self.unknown += other.unknown;
+        self.queued += other.queued;
+        self.in_flight += other.in_flight;
+    }
+
     /// Where the settled items ended up.
     pub fn settled(&self) -> ItemCounts {
         ItemCounts {

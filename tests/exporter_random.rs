@@ -3,19 +3,20 @@
 #[path = "support/batches.rs"]
 #[allow(dead_code)]
 mod batches;
+#[path = "support/chance.rs"]
+mod chance;
 
 use batches::batch_with;
 use bytes::Bytes;
+use chance::Chance;
 use fastrand::Rng;
 use otlp_embed::Keepalive;
-use otlp_embed::endpoint::Target;
-use otlp_embed::export::{Action, ConnId, Engine, ExportId, Fact};
+use otlp_embed::export::{Engine, ExportId, Fact};
 use otlp_embed::policy::RetryPolicy;
-use otlp_embed::testing::collector::{Builder, Fate, RawAnswer, ServerSession};
+use otlp_embed::testing::collector::RawAnswer;
 use otlp_embed::testing::{Answer, Collector};
-use otlp_embed::time::Instant;
-use otlp_embed::{Code, Config, Error, ItemCounts, Outcome};
-use std::collections::{BTreeMap, VecDeque};
+use otlp_embed::{Code, Config, ItemCounts};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -24,9 +25,6 @@ const SEEDS: std::ops::Range<u64> = 0..40;
 
 /// Facts of one world at most: about ten times what the longest takes.
 const STEPS_MAX: usize = 200_000;
-
-/// Times in a row that the engine may be due at the time that it already is.
-const STANDSTILL_MAX: usize = 200;
 
 static PAYLOAD: [u8; 400_000] = [b'x'; 400_000];
 
@@ -38,44 +36,12 @@ fn the_account_is_what_the_collector_saw() {
     }
 }
 
-/// One export of the run.
-struct Export {
-    items: u64,
-    deadline: Instant,
-    verdict: Option<Result<Outcome, Error>>,
-}
-
-/// One connection, as the shell and the network see it.
-struct Link {
-    session: ServerSession,
-    /// Given to the shell, not taken by the socket.
-    handed_out: VecDeque<u8>,
-    /// Taken by the socket, not yet with the collector.
-    under_way: VecDeque<u8>,
-    /// Bytes that the socket took and the engine was not told of: completions come late.
-    unreported: usize,
-    /// Said by the collector, not yet with the engine.
-    coming: VecDeque<u8>,
-    /// The engine has been told of the end.
-    is_over: bool,
-}
-
 struct World {
-    rng: Rng,
-    engine: Engine,
-    builder: Builder,
-    now: Instant,
-    exports: BTreeMap<ExportId, Export>,
+    /// With the number of items of each export.
+    chance: Chance<u64>,
     /// The first item of each export, by which its requests are told apart.
     firsts: BTreeMap<u64, ExportId>,
-    links: BTreeMap<ConnId, Link>,
-    opened: u64,
     next_item: u64,
-    standstill: usize,
-    /// Bytes that a socket takes at a time at most.
-    socket: usize,
-    /// How often a connection or a connect fails, in a thousand steps.
-    faults: u32,
 }
 
 impl World {
@@ -129,273 +95,65 @@ impl World {
                 while_idle: rng.bool(),
             });
         }
+        let engine = Engine::with_settings(settings, seed);
+        let mut chance = Chance::new(rng, engine, vec![(4317, builder)]);
+        (chance.socket, chance.faults) = (socket, faults);
         Self {
-            engine: Engine::with_settings(settings, seed),
-            rng,
-            builder,
-            now: Instant::from_millis(1),
-            exports: BTreeMap::new(),
+            chance,
             firsts: BTreeMap::new(),
-            links: BTreeMap::new(),
-            opened: 0,
             next_item: 0,
-            standstill: 0,
-            faults,
-            socket,
         }
     }
 
     fn run(mut self) {
-        let mut to_come = self.rng.usize(1..60);
-        let is_shut_down = self.rng.u8(..8) == 0;
+        let mut to_come = self.chance.rng.usize(1..60);
+        let is_shut_down = self.chance.rng.u8(..8) == 0;
         for _ in 0..STEPS_MAX {
-            if to_come > 0 && self.rng.u8(..10) == 0 {
+            if to_come > 0 && self.chance.rng.u8(..10) == 0 {
                 to_come -= 1;
                 self.submit();
             }
-            if to_come == 0 && is_shut_down && self.rng.u8(..50) == 0 {
-                self.fact(Fact::Shutdown);
+            if to_come == 0 && is_shut_down && self.chance.rng.u8(..50) == 0 {
+                self.chance.fact(Fact::Shutdown);
             }
-            self.perturb();
-            let has_moved = self.act() | self.move_bytes();
-            if to_come == 0 && self.exports.values().all(|e| e.verdict.is_some()) {
+            self.chance.perturb();
+            let has_moved = self.chance.act() | self.chance.move_bytes();
+            if to_come == 0 && self.chance.is_settled() {
                 // What still lies with a slow socket arrives before the reckoning.
-                self.socket = usize::MAX;
+                self.chance.socket = usize::MAX;
                 if !has_moved {
                     return self.audit();
                 }
             }
-            if !has_moved || self.rng.u8(..8) == 0 {
-                self.pass_time(has_moved || to_come > 0);
+            if !has_moved || self.chance.rng.u8(..8) == 0 {
+                self.chance.pass_time(has_moved || to_come > 0);
             }
         }
-        let open = self.exports.values().filter(|e| e.verdict.is_none()).count();
         panic!(
-            "{open} exports without a verdict after {STEPS_MAX} steps, {:?}",
-            self.engine.stats()
+            "{} exports without a verdict after {STEPS_MAX} steps, {:?}",
+            self.chance.open(),
+            self.chance.engine.stats()
         );
     }
 
     fn submit(&mut self) {
-        let items = self.rng.u64(0..4);
-        let payload = [0, 0, 0, 10, 2_000, 70_000, 400_000][self.rng.usize(..7)];
+        let items = self.chance.rng.u64(0..4);
+        let payload = [0, 0, 0, 10, 2_000, 70_000, 400_000][self.chance.rng.usize(..7)];
         let payload = core::str::from_utf8(&PAYLOAD[..payload]).expect("ASCII");
         let mut request = batch_with(self.next_item, items, payload);
-        let mut timeout = self.engine.settings().routes[0].timeout;
-        if self.rng.bool() {
-            timeout = Duration::from_micros(self.rng.u64(0..4_000_000));
+        let mut timeout = self.chance.engine.settings().routes[0].timeout;
+        if self.chance.rng.bool() {
+            timeout = Duration::from_micros(self.chance.rng.u64(0..4_000_000));
             request = request.with_timeout(timeout);
         }
-        let id = self.engine.submit(self.now, request);
+        let id = self.chance.submit(request, timeout, items);
         self.firsts.insert(self.next_item, id);
         self.next_item += items.max(1);
-        let export = Export {
-            items,
-            deadline: self.now + timeout,
-            verdict: None,
-        };
-        self.exports.insert(id, export);
-        self.settle();
-    }
-
-    /// What nobody asked for: cancels, connections that end on either side, facts out of their order.
-    fn perturb(&mut self) {
-        if self.rng.u8(..200) == 0 && !self.exports.is_empty() {
-            let at = self.rng.usize(..self.exports.len());
-            let id = *self.exports.keys().nth(at).expect("within");
-            self.fact(Fact::Cancel(id));
-        }
-        if self.rng.u32(..1_000) >= self.faults || self.links.is_empty() {
-            return;
-        }
-        let at = self.rng.usize(..self.links.len());
-        let id = *self.links.keys().nth(at).expect("within");
-        self.report_sent(id, usize::MAX);
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        link.is_over = true;
-        // What the socket took may arrive or be lost with the connection.
-        let arrives = self.rng.usize(..=link.under_way.len());
-        let bytes: Vec<u8> = link.under_way.drain(..).take(arrives).collect();
-        link.session.handle_input(self.now, &bytes);
-        link.session.handle_eof(self.now);
-        let fact = if self.rng.bool() {
-            Fact::Eof(id)
-        } else {
-            Fact::Failed(id, "reset")
-        };
-        self.fact(fact);
-    }
-
-    fn act(&mut self) -> bool {
-        let mut has_acted = false;
-        while let Some(action) = self.engine.poll_action() {
-            has_acted = true;
-            match action {
-                Action::Connect(id, Target::Tcp(_)) => match self.rng.u32(..1_000) {
-                    fate if fate < self.faults => self.fact(Fact::ConnectFailed(id, "refused")),
-                    // Nobody ever hears of it again.
-                    fate if fate < 2 * self.faults => {}
-                    _ => self.connect(id),
-                },
-                Action::Transmit(id, chunks) => {
-                    if let Some(link) = self.links.get_mut(&id) {
-                        link.handed_out.extend(chunks.iter().flatten());
-                    }
-                }
-                Action::Close(id) => {
-                    if let Some(mut link) = self.links.remove(&id) {
-                        // What the socket took still arrives, what it did not is dropped.
-                        let bytes: Vec<u8> = link.under_way.drain(..).collect();
-                        link.session.handle_input(self.now, &bytes);
-                        link.session.handle_eof(self.now);
-                    }
-                }
-                other => panic!("not part of this world: {other:?}"),
-            }
-        }
-        self.settle();
-        has_acted
-    }
-
-    fn connect(&mut self, id: ConnId) {
-        self.opened += 1;
-        let mut session = self.builder.session(self.opened);
-        session.handle_input(self.now, &[]);
-        let link = Link {
-            session,
-            handed_out: VecDeque::new(),
-            under_way: VecDeque::new(),
-            unreported: 0,
-            coming: VecDeque::new(),
-            is_over: false,
-        };
-        self.links.insert(id, link);
-        self.fact(Fact::Connected(id));
-    }
-
-    /// The completion of a write: always before the end of the connection is told.
-    fn report_sent(&mut self, id: ConnId, count: usize) {
-        if let Some(link) = self.links.get_mut(&id) {
-            let count = count.min(link.unreported);
-            link.unreported -= count;
-            self.fact(Fact::Sent(id, count));
-        }
-    }
-
-    /// Moves some bytes of some connections, in pieces of any size.
-    fn move_bytes(&mut self) -> bool {
-        let mut has_moved = false;
-        let ids: Vec<ConnId> = self.links.keys().copied().collect();
-        for id in ids {
-            let largest = [1, 9, 100, 20_000, 5_000_000][self.rng.usize(..5)];
-            let (a, b) = (self.rng.usize(1..=largest), self.rng.usize(1..=largest));
-            let order = self.rng.u8(..4);
-            let is_prompt = self.rng.bool();
-            if let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_over) {
-                let count = link.handed_out.len().min(a).min(self.socket);
-                if count > 0 && order != 0 {
-                    let bytes: Vec<u8> = link.handed_out.drain(..count).collect();
-                    link.under_way.extend(&bytes);
-                    link.unreported += count;
-                    has_moved = true;
-                }
-                has_moved |= count > 0 || link.unreported > 0;
-            }
-            if order == 3 || is_prompt {
-                self.report_sent(id, b);
-            }
-            if let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_over) {
-                let count = link.under_way.len().min(b);
-                if count > 0 && order != 1 {
-                    let bytes: Vec<u8> = link.under_way.drain(..count).collect();
-                    link.session.handle_input(self.now, &bytes);
-                }
-                has_moved |= count > 0;
-                while let Some(bytes) = link.session.poll_transmit() {
-                    link.coming.extend(bytes);
-                }
-                let count = link.coming.len().min(b);
-                let fate = link.session.fate();
-                if fate == Fate::Aborted || (link.coming.is_empty() && fate != Fate::Open) {
-                    has_moved = true;
-                    self.report_sent(id, usize::MAX);
-                    if let Some(link) = self.links.get_mut(&id) {
-                        link.is_over = true;
-                    }
-                    self.fact(if fate == Fate::Aborted {
-                        Fact::Failed(id, "reset")
-                    } else {
-                        Fact::Eof(id)
-                    });
-                } else if count > 0 && order != 2 {
-                    let bytes: Vec<u8> = link.coming.drain(..count).collect();
-                    self.fact(Fact::Input(id, &bytes));
-                    has_moved = true;
-                }
-                has_moved |= count > 0;
-            }
-        }
-        has_moved
-    }
-
-    /// To the next thing due, or by a little where other things go on.
-    fn pass_time(&mut self, is_little: bool) {
-        let sessions = self
-            .links
-            .values()
-            .filter_map(|link| link.session.poll_timeout())
-            .min();
-        let engine = self.engine.poll_timeout();
-        let due = [sessions, engine].into_iter().flatten().min();
-        let until = if is_little {
-            let little = self.now + Duration::from_micros(self.rng.u64(1..50_000));
-            due.map_or(little, |due| due.min(little))
-        } else {
-            due.unwrap_or_else(|| panic!("nothing can happen any more: {:?}", self.engine.stats()))
-        };
-        self.standstill = if until > self.now { 0 } else { self.standstill + 1 };
-        assert!(
-            self.standstill < STANDSTILL_MAX,
-            "due for ever: {:?}",
-            self.engine.next_deadline()
-        );
-        self.now = self.now.max(until);
-        for link in self.links.values_mut() {
-            if link.session.poll_timeout().is_some_and(|at| at <= self.now) {
-                link.session.handle_timeout(self.now);
-            }
-        }
-        if engine.is_some_and(|at| at <= self.now) {
-            self.fact(Fact::Timeout);
-            let late = self
-                .exports
-                .values()
-                .filter(|e| e.verdict.is_none() && e.deadline <= self.now);
-            assert_eq!(late.count(), 0, "an export outlives its deadline");
-        }
-    }
-
-    fn fact(&mut self, fact: Fact<'_>) {
-        self.engine.handle(self.now, fact);
-        let stats = self.engine.stats();
-        assert!(stats.is_conserved(), "{stats:?}");
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        while let Some((id, verdict)) = self.engine.poll_outcome() {
-            let export = self.exports.get_mut(&id).expect("an outcome of an export");
-            assert!(self.now <= export.deadline, "an export outlives its deadline");
-            assert!(export.verdict.is_none(), "one verdict an export");
-            export.verdict = Some(verdict);
-        }
     }
 
     /// Compares the verdicts with what the collector recorded.
     fn audit(self) {
-        let inbox = self.builder.inbox();
+        let inbox = self.chance.builders[0].1.inbox();
         let mut received: BTreeMap<ExportId, Vec<Answer>> = BTreeMap::new();
         let mut duplicates = 0;
         let requests = inbox.requests();
@@ -424,14 +182,14 @@ impl World {
             received.entry(id).or_default().push(answer);
         }
         let mut sums = ItemCounts::default();
-        for (id, export) in &self.exports {
+        for (id, export) in &self.chance.exports {
             let verdict = export.verdict.as_ref().expect("every export has one");
             let counts = match verdict {
                 Ok(outcome) => outcome.counts(),
                 Err(error) => error.counts(),
             };
             sums += counts;
-            assert_eq!(counts.total(), export.items, "{verdict:?}");
+            assert_eq!(counts.total(), export.of, "{verdict:?}");
             let answers = received.get(id).map_or(&[][..], Vec::as_slice);
             let context = || format!("{id:?}: {verdict:?}, received and answered: {answers:?}");
             if counts.delivered > 0 {
@@ -451,9 +209,9 @@ impl World {
                 assert!(answers.iter().all(is_failure), "{}", context());
             }
             let accepted = answers.iter().filter(|answer| answer.is_success()).count() as u64;
-            duplicates += accepted.saturating_sub(1) * export.items;
+            duplicates += accepted.saturating_sub(1) * export.of;
         }
-        let stats = self.engine.stats();
+        let stats = self.chance.engine.stats();
         assert_eq!(
             (
                 stats.delivered,
@@ -474,7 +232,7 @@ impl World {
     }
 
     fn is_picky(&self) -> bool {
-        self.builder.inbox().counters().calls_invalid > 0
+        self.chance.builders[0].1.inbox().counters().calls_invalid > 0
     }
 }
 

@@ -1,18 +1,20 @@
 //! Pools of HTTP/1.1 connections to several destinations, with parts and credentials, against a hostile world on fixed seeds:
 //! whatever the account says is what the collectors saw, item for item.
 
+#[path = "support/chance.rs"]
+mod chance;
+
+use chance::Chance;
 use fastrand::Rng;
-use otlp_embed::endpoint::Target;
-use otlp_embed::export::{Action, Authorization, ConnId, Engine, ExportId, Fact};
+use otlp_embed::export::{Engine, Fact};
 use otlp_embed::policy::RetryPolicy;
-use otlp_embed::testing::collector::{Builder, Fate, RawAnswer, ReceivedRequest, ServerSession, Value};
+use otlp_embed::testing::collector::{RawAnswer, ReceivedRequest, Value};
 use otlp_embed::testing::{Answer, Collector};
-use otlp_embed::time::Instant;
 use otlp_embed::{
-    Code, Compression, Config, Credentials, CredentialsError, Error, ItemCounts, LogBatch, Outcome, Protocol,
-    Request, Resource, Signal, TraceBatch,
+    Code, Compression, Config, Credentials, CredentialsError, ItemCounts, LogBatch, Protocol, Request,
+    Resource, Signal, TraceBatch,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,9 +24,6 @@ const SEEDS: std::ops::Range<u64> = 0..100;
 
 /// Facts of one world at most: about ten times what the longest takes.
 const STEPS_MAX: usize = 200_000;
-
-/// Times in a row that the engine may be due at the time that it already is.
-const STANDSTILL_MAX: usize = 200;
 
 static PAYLOAD: [u8; 40_000] = [b'x'; 40_000];
 
@@ -120,48 +119,17 @@ impl Credentials for Tokens {
     }
 }
 
-/// One export of the run.
-struct Export {
+/// What is known of an export.
+struct Sent {
     signal: Signal,
     items: std::ops::Range<u64>,
-    deadline: Instant,
-    is_cancelled: bool,
-    verdict: Option<Result<Outcome, Error>>,
-}
-
-/// One connection, as the shell and the network see it.
-struct Link {
-    session: ServerSession,
-    /// Given to the shell, not taken by the socket.
-    handed_out: VecDeque<u8>,
-    /// Taken by the socket, not yet with the collector.
-    under_way: VecDeque<u8>,
-    /// Bytes that the socket took and the engine was not told of: completions come late.
-    unreported: usize,
-    /// Said by the collector, not yet with the engine.
-    coming: VecDeque<u8>,
-    /// The engine has been told of the end.
-    is_over: bool,
 }
 
 struct World {
-    rng: Rng,
-    engine: Engine,
-    builders: Vec<Builder>,
-    now: Instant,
+    chance: Chance<Sent>,
     /// Of an export that brings none of its own.
     timeout: Duration,
-    exports: BTreeMap<ExportId, Export>,
-    links: BTreeMap<ConnId, Link>,
-    /// Credentials that were asked for and are not there yet.
-    asked: Vec<(ExportId, Authorization)>,
-    opened: u64,
     next_item: u64,
-    standstill: usize,
-    /// Bytes that a socket takes at a time at most.
-    socket: usize,
-    /// How often a connection or a connect fails, in a thousand steps.
-    faults: u32,
     /// Nothing goes wrong, and the collectors take everything.
     is_calm: bool,
     resumed: u64,
@@ -253,7 +221,7 @@ impl World {
                     Answer::Ok
                 }
             });
-            builders.push(builder);
+            builders.push((port, builder));
         }
         let socket = [10, 1_000, 100_000, usize::MAX][rng.usize(if is_calm { 1 } else { 0 }..4)];
         let faults = if is_calm {
@@ -261,20 +229,13 @@ impl World {
         } else {
             [0, 0, 1, 10, 50][rng.usize(..5)]
         };
+        let engine = Engine::new(config, seed).expect("settings that work");
+        let mut chance = Chance::new(rng, engine, builders);
+        (chance.socket, chance.faults) = (socket, faults);
         Self {
-            engine: Engine::new(config, seed).expect("settings that work"),
-            rng,
-            builders,
-            now: Instant::from_millis(1),
+            chance,
             timeout,
-            exports: BTreeMap::new(),
-            links: BTreeMap::new(),
-            asked: Vec::new(),
-            opened: 0,
             next_item: 0,
-            standstill: 0,
-            socket,
-            faults,
             is_calm,
             resumed: 0,
             strays,
@@ -282,280 +243,72 @@ impl World {
     }
 
     fn run(mut self) -> Sum {
-        let mut to_come = self.rng.usize(1..60);
-        let is_shut_down = self.rng.u8(..8) == 0 && !self.is_calm;
+        let mut to_come = self.chance.rng.usize(1..60);
+        let is_shut_down = self.chance.rng.u8(..8) == 0 && !self.is_calm;
         for _ in 0..STEPS_MAX {
-            if to_come > 0 && self.rng.u8(..10) == 0 {
+            if to_come > 0 && self.chance.rng.u8(..10) == 0 {
                 to_come -= 1;
                 self.submit();
             }
-            if to_come == 0 && is_shut_down && self.rng.u8(..50) == 0 {
-                self.fact(Fact::Shutdown);
+            if to_come == 0 && is_shut_down && self.chance.rng.u8(..50) == 0 {
+                self.chance.fact(Fact::Shutdown);
             }
-            self.perturb();
-            let has_moved = self.act() | self.authorize() | self.move_bytes();
-            let is_settled = self.exports.values().all(|e| e.verdict.is_some());
+            if !self.is_calm {
+                self.chance.perturb();
+            }
+            let has_moved = self.chance.act() | self.authorize() | self.chance.move_bytes();
+            let is_settled = self.chance.is_settled();
             if to_come == 0 && is_settled {
                 // What still lies with a slow socket arrives before the reckoning.
-                self.socket = usize::MAX;
+                self.chance.socket = usize::MAX;
                 if !has_moved {
                     return self.audit();
                 }
             }
-            if !has_moved && is_settled && self.rng.bool() {
+            if !has_moved && is_settled && self.chance.rng.bool() {
                 // Nobody drives the engine for a while, and then there is another export.
-                self.now = self.now + Duration::from_millis(self.rng.u64(..12_000));
+                self.chance.now = self.chance.now + Duration::from_millis(self.chance.rng.u64(..12_000));
                 self.resumed += 1;
                 to_come -= 1;
                 self.submit();
-            } else if !has_moved || self.rng.u8(..8) == 0 {
-                self.pass_time(has_moved || to_come > 0);
+            } else if !has_moved || self.chance.rng.u8(..8) == 0 {
+                self.chance.pass_time(has_moved || to_come > 0);
             }
         }
-        let open = self.exports.values().filter(|e| e.verdict.is_none()).count();
         panic!(
-            "{open} exports without a verdict after {STEPS_MAX} steps, {:?}",
-            self.engine.stats()
+            "{} exports without a verdict after {STEPS_MAX} steps, {:?}",
+            self.chance.open(),
+            self.chance.engine.stats()
         );
     }
 
     fn submit(&mut self) {
-        let signal = LANES[self.rng.usize(..LANES.len())].0;
-        let items = self.next_item..self.next_item + self.rng.u64(0..8);
-        let payload = [0, 0, 10, 500, 5_000, 40_000][self.rng.usize(..6)];
+        let signal = LANES[self.chance.rng.usize(..LANES.len())].0;
+        let items = self.next_item..self.next_item + self.chance.rng.u64(0..8);
+        let payload = [0, 0, 10, 500, 5_000, 40_000][self.chance.rng.usize(..6)];
         let payload = core::str::from_utf8(&PAYLOAD[..payload]).expect("ASCII");
         let mut request = request(signal, items.clone(), payload);
         let mut timeout = self.timeout;
-        if self.rng.bool() && !self.is_calm {
-            timeout = Duration::from_micros(self.rng.u64(0..4_000_000));
+        if self.chance.rng.bool() && !self.is_calm {
+            timeout = Duration::from_micros(self.chance.rng.u64(0..4_000_000));
             request = request.with_timeout(timeout);
         }
-        let id = self.engine.submit(self.now, request);
         self.next_item = items.end;
-        let export = Export {
-            signal,
-            items,
-            deadline: self.now + timeout,
-            is_cancelled: false,
-            verdict: None,
-        };
-        self.exports.insert(id, export);
-        self.settle();
-    }
-
-    /// What nobody asked for: cancels, connections that end on either side, facts out of their order.
-    fn perturb(&mut self) {
-        if self.is_calm {
-            return;
-        }
-        if self.rng.u8(..200) == 0 && !self.exports.is_empty() {
-            let at = self.rng.usize(..self.exports.len());
-            let (&id, export) = self.exports.iter_mut().nth(at).expect("within");
-            export.is_cancelled = true;
-            self.fact(Fact::Cancel(id));
-        }
-        if self.rng.u32(..1_000) >= self.faults || self.links.is_empty() {
-            return;
-        }
-        let at = self.rng.usize(..self.links.len());
-        let id = *self.links.keys().nth(at).expect("within");
-        self.report_sent(id, usize::MAX);
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        link.is_over = true;
-        // What the socket took may arrive or be lost with the connection.
-        let arrives = self.rng.usize(..=link.under_way.len());
-        let bytes: Vec<u8> = link.under_way.drain(..).take(arrives).collect();
-        link.session.handle_input(self.now, &bytes);
-        link.session.handle_eof(self.now);
-        let fact = if self.rng.bool() {
-            Fact::Eof(id)
-        } else {
-            Fact::Failed(id, "reset")
-        };
-        self.fact(fact);
+        self.chance.submit(request, timeout, Sent { signal, items });
     }
 
     /// Answers some of those who ask for credentials.
     fn authorize(&mut self) -> bool {
-        let has_asked = !self.asked.is_empty();
-        if has_asked && self.rng.bool() {
-            let at = self.rng.usize(..self.asked.len());
-            let (id, authorization) = self.asked.swap_remove(at);
+        let has_asked = !self.chance.asked.is_empty();
+        if has_asked && self.chance.rng.bool() {
+            let at = self.chance.rng.usize(..self.chance.asked.len());
+            let (id, authorization) = self.chance.asked.swap_remove(at);
             match authorization.ask() {
-                Ok(headers) => self.fact(Fact::Authorized(id, &headers)),
-                Err(why) => self.fact(Fact::AuthorizeFailed(id, &why)),
+                Ok(headers) => self.chance.fact(Fact::Authorized(id, &headers)),
+                Err(why) => self.chance.fact(Fact::AuthorizeFailed(id, &why)),
             }
         }
         has_asked
-    }
-
-    fn act(&mut self) -> bool {
-        let mut has_acted = false;
-        while let Some(action) = self.engine.poll_action() {
-            has_acted = true;
-            match action {
-                Action::Connect(id, Target::Tcp(address)) => match self.rng.u32(..1_000) {
-                    fate if fate < self.faults => self.fact(Fact::ConnectFailed(id, "refused")),
-                    // Nobody ever hears of it again.
-                    fate if fate < 2 * self.faults => {}
-                    _ => self.connect(id, address.port()),
-                },
-                Action::Transmit(id, chunks) => {
-                    if let Some(link) = self.links.get_mut(&id) {
-                        link.handed_out.extend(chunks.iter().flatten());
-                    }
-                }
-                Action::Close(id) => {
-                    if let Some(mut link) = self.links.remove(&id) {
-                        // What the socket took still arrives, what it did not is dropped.
-                        let bytes: Vec<u8> = link.under_way.drain(..).collect();
-                        link.session.handle_input(self.now, &bytes);
-                        link.session.handle_eof(self.now);
-                    }
-                }
-                Action::Authorize(id, authorization) => self.asked.push((id, authorization)),
-                other => panic!("not part of this world: {other:?}"),
-            }
-        }
-        self.settle();
-        has_acted
-    }
-
-    fn connect(&mut self, id: ConnId, port: u16) {
-        self.opened += 1;
-        let lane = LANES.iter().position(|lane| lane.1 == port);
-        let mut session = self.builders[lane.expect("an endpoint")].session(self.opened);
-        session.handle_input(self.now, &[]);
-        let link = Link {
-            session,
-            handed_out: VecDeque::new(),
-            under_way: VecDeque::new(),
-            unreported: 0,
-            coming: VecDeque::new(),
-            is_over: false,
-        };
-        self.links.insert(id, link);
-        self.fact(Fact::Connected(id));
-    }
-
-    /// The completion of a write: always before the end of the connection is told.
-    fn report_sent(&mut self, id: ConnId, count: usize) {
-        if let Some(link) = self.links.get_mut(&id) {
-            let count = count.min(link.unreported);
-            link.unreported -= count;
-            self.fact(Fact::Sent(id, count));
-        }
-    }
-
-    /// Moves some bytes of some connections, in pieces of any size.
-    fn move_bytes(&mut self) -> bool {
-        let mut has_moved = false;
-        let ids: Vec<ConnId> = self.links.keys().copied().collect();
-        for id in ids {
-            let largest = [1, 9, 100, 20_000, 5_000_000][self.rng.usize(..5)];
-            let (a, b) = (self.rng.usize(1..=largest), self.rng.usize(1..=largest));
-            let order = self.rng.u8(..4);
-            let is_prompt = self.rng.bool();
-            if let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_over) {
-                let count = link.handed_out.len().min(a).min(self.socket);
-                if count > 0 && order != 0 {
-                    let bytes: Vec<u8> = link.handed_out.drain(..count).collect();
-                    link.under_way.extend(&bytes);
-                    link.unreported += count;
-                    has_moved = true;
-                }
-                has_moved |= count > 0 || link.unreported > 0;
-            }
-            if order == 3 || is_prompt {
-                self.report_sent(id, b);
-            }
-            if let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_over) {
-                let count = link.under_way.len().min(b);
-                if count > 0 && order != 1 {
-                    let bytes: Vec<u8> = link.under_way.drain(..count).collect();
-                    link.session.handle_input(self.now, &bytes);
-                }
-                has_moved |= count > 0;
-                while let Some(bytes) = link.session.poll_transmit() {
-                    link.coming.extend(bytes);
-                }
-                let count = link.coming.len().min(b);
-                let fate = link.session.fate();
-                if fate == Fate::Aborted || (link.coming.is_empty() && fate != Fate::Open) {
-                    has_moved = true;
-                    self.report_sent(id, usize::MAX);
-                    if let Some(link) = self.links.get_mut(&id) {
-                        link.is_over = true;
-                    }
-                    self.fact(if fate == Fate::Aborted {
-                        Fact::Failed(id, "reset")
-                    } else {
-                        Fact::Eof(id)
-                    });
-                } else if count > 0 && order != 2 {
-                    let bytes: Vec<u8> = link.coming.drain(..count).collect();
-                    self.fact(Fact::Input(id, &bytes));
-                    has_moved = true;
-                }
-                has_moved |= count > 0;
-            }
-        }
-        has_moved
-    }
-
-    /// To the next thing due, or by a little where other things go on.
-    fn pass_time(&mut self, is_little: bool) {
-        let sessions = self
-            .links
-            .values()
-            .filter_map(|link| link.session.poll_timeout())
-            .min();
-        let engine = self.engine.poll_timeout();
-        let due = [sessions, engine].into_iter().flatten().min();
-        let until = if is_little {
-            let little = self.now + Duration::from_micros(self.rng.u64(1..50_000));
-            due.map_or(little, |due| due.min(little))
-        } else {
-            due.unwrap_or_else(|| panic!("nothing can happen any more: {:?}", self.engine.stats()))
-        };
-        self.standstill = if until > self.now { 0 } else { self.standstill + 1 };
-        assert!(
-            self.standstill < STANDSTILL_MAX,
-            "due for ever: {:?}",
-            self.engine.next_deadline()
-        );
-        self.now = self.now.max(until);
-        for link in self.links.values_mut() {
-            if link.session.poll_timeout().is_some_and(|at| at <= self.now) {
-                link.session.handle_timeout(self.now);
-            }
-        }
-        if engine.is_some_and(|at| at <= self.now) {
-            self.fact(Fact::Timeout);
-            let late = self
-                .exports
-                .values()
-                .filter(|e| e.verdict.is_none() && e.deadline <= self.now);
-            assert_eq!(late.count(), 0, "an export outlives its deadline");
-        }
-    }
-
-    fn fact(&mut self, fact: Fact<'_>) {
-        self.engine.handle(self.now, fact);
-        let stats = self.engine.stats();
-        assert!(stats.is_conserved(), "{stats:?}");
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        while let Some((id, verdict)) = self.engine.poll_outcome() {
-            let export = self.exports.get_mut(&id).expect("an outcome of an export");
-            assert!(self.now <= export.deadline, "an export outlives its deadline");
-            assert!(export.verdict.is_none(), "one verdict an export");
-            export.verdict = Some(verdict);
-        }
     }
 
     /// Compares the verdicts with what the collectors recorded.
@@ -567,7 +320,7 @@ impl World {
         );
         // The answers to each item.
         let mut answers: BTreeMap<u64, Vec<Option<Answer>>> = BTreeMap::new();
-        for builder in &self.builders {
+        for (_, builder) in &self.chance.builders {
             let inbox = builder.inbox();
             let requests: BTreeMap<u64, ReceivedRequest> = inbox
                 .requests()
@@ -592,22 +345,22 @@ impl World {
         }
         let mut sums = ItemCounts::default();
         let mut duplicates = 0;
-        for (id, export) in &self.exports {
+        for (id, export) in &self.chance.exports {
             let verdict = export.verdict.as_ref().expect("every export has one");
             let counts = match verdict {
                 Ok(outcome) => outcome.counts(),
                 Err(error) => error.counts(),
             };
             sums += counts;
-            let items = export.items.end - export.items.start;
+            let items = export.of.items.end - export.of.items.start;
             assert_eq!(counts.total(), items, "{verdict:?}");
             let of = |item: u64| answers.get(&item).map_or(&[][..], Vec::as_slice);
             let context = || {
-                let seen: Vec<_> = export.items.clone().map(of).collect();
-                format!("{id:?} {:?}: {verdict:?}, answered: {seen:?}", export.signal)
+                let seen: Vec<_> = export.of.items.clone().map(of).collect();
+                format!("{id:?} {:?}: {verdict:?}, answered: {seen:?}", export.of.signal)
             };
             let count = |test: &dyn Fn(&[Option<Answer>]) -> bool| {
-                export.items.clone().filter(|&item| test(of(item))).count() as u64
+                export.of.items.clone().filter(|&item| test(of(item))).count() as u64
             };
             let may_be = |test: fn(&Answer) -> bool| {
                 move |answers: &[Option<Answer>]| {
@@ -635,7 +388,7 @@ impl World {
                 assert_eq!(counts.delivered, items, "calm: {}", context());
                 assert_eq!(count(&|answers| answers.len() == 1), items, "calm: {}", context());
             }
-            for item in export.items.clone() {
+            for item in export.of.items.clone() {
                 let accepted = of(item)
                     .iter()
                     .flatten()
@@ -644,7 +397,7 @@ impl World {
                 duplicates += accepted.saturating_sub(1);
             }
         }
-        let stats = self.engine.stats();
+        let stats = self.chance.engine.stats();
         assert_eq!(
             (
                 stats.delivered,
@@ -672,9 +425,10 @@ impl World {
     }
 
     fn is_picky(&self) -> bool {
-        self.builders
+        self.chance
+            .builders
             .iter()
-            .any(|builder| builder.inbox().counters().calls_invalid > 0)
+            .any(|(_, builder)| builder.inbox().counters().calls_invalid > 0)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The handle that users export with.
 
 use super::channel::Channel;
+use super::companion::Companions;
 use super::future::{Driver, OtlpExportFuture, Shutdown};
 use crate::config::{Config, ConfigReport};
-use crate::encode::Request;
+use crate::encode::{Request, Signal};
 use crate::error::Error;
 use crate::rt::Runtime;
 use crate::stats::Stats;
@@ -30,6 +31,7 @@ impl Config {
             report,
             channel: Arc::new(Channel::new(self, runtime)?),
             exporters: Arc::new(AtomicUsize::new(1)),
+            companions: Arc::default(),
         })
     }
 }
@@ -60,6 +62,7 @@ pub struct Exporter<R: Runtime> {
     report: Arc<ConfigReport>,
     /// Clones alive: the driver ends with the last.
     exporters: Arc<AtomicUsize>,
+    companions: Arc<Companions>,
 }
 
 impl<R: Runtime> Exporter<R> {
@@ -92,9 +95,14 @@ impl<R: Runtime> Exporter<R> {
         Driver::new(&self.channel, self.exporters.clone())
     }
 
-    /// The account at this moment.
+    pub(crate) fn channel(&self) -> &Arc<Channel<R>> {
+        &self.channel
+    }
+
+    /// The account at this moment, that of its pipelines included. Where several exporters share one destination of a
+    /// pipeline, the first of them tells its account.
     pub fn stats(&self) -> Stats {
-        self.channel.stats()
+        whole_stats(&self.channel, &self.companions)
     }
 
     /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not
@@ -105,9 +113,36 @@ impl<R: Runtime> Exporter<R> {
 
     /// Ends the exporter and all its clones: further exports end in an error at once, those under way have until
     /// `timeout` from now, and what has no verdict then is dropped. The report tells what became of everything.
+    ///
+    /// Its pipelines end first, within the same time: their futures have to be run on for that. As long as one has not ended,
+    /// the exporter takes further exports.
     pub fn shutdown(&self, timeout: Duration) -> Shutdown<R> {
-        Shutdown::new(self.channel.clone(), timeout)
+        Shutdown::new(self.channel.clone(), self.companions.clone(), timeout)
     }
+
+    pub(crate) fn companions(&self) -> &Companions {
+        &self.companions
+    }
+
+    /// The runtime; none in another process than the exporter's.
+    pub(crate) fn runtime(&self) -> Option<R> {
+        self.channel.runtime()
+    }
+
+    /// Whether a signal goes out over gRPC, and the largest request of it.
+    pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
+        self.channel.limits(signal)
+    }
+}
+
+/// The account of an exporter and of its pipelines.
+pub(super) fn whole_stats<R: Runtime>(channel: &Channel<R>, companions: &Companions) -> Stats {
+    let mut stats = channel.stats();
+    // In another process the pipelines' locks may be held by threads that are not there.
+    if !channel.origin.is_foreign() {
+        companions.add_to(&mut stats);
+    }
+    stats
 }
 
 impl<R: Runtime> Clone for Exporter<R> {
@@ -117,6 +152,7 @@ impl<R: Runtime> Clone for Exporter<R> {
             channel: self.channel.clone(),
             report: self.report.clone(),
             exporters: self.exporters.clone(),
+            companions: self.companions.clone(),
         }
     }
 }

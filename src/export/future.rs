@@ -1,22 +1,30 @@
 //! The futures of an exporter: one export, the optional driver, the shutdown.
 
 use super::channel::Channel;
+use super::companion::Companions;
 use super::drive::ExportId;
+use super::exporter::whole_stats;
 use super::machine::ExportState;
 use super::origin::Origin;
 use super::waiters::Key;
 use crate::error::Error;
 use crate::outcome::Outcome;
-use crate::rt::Runtime;
+use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
+use crate::time::Instant;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use core::time::Duration;
+use futures_channel::oneshot;
 use futures_core::FusedFuture;
+
+/// How long a shutdown whose time is over waits for its pipelines to close their accounts.
+const GRACE: Duration = Duration::from_millis(100);
 
 pin_project_lite::pin_project! {
     /// One export on its way to its verdict.
@@ -197,18 +205,66 @@ impl<R: Runtime> Drop for Driver<R> {
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves the exporter closed to new exports; those under way keep the time that the shutdown gave them, as
-/// long as any future of the exporter is polled.
+/// Dropping it leaves the exporter closed to new exports, or its pipelines closed where it has any; those under way keep
+/// the time that the shutdown gave them, as long as any future of the exporter is polled.
 #[must_use = "a shutdown waits for exports under way only while it is awaited"]
 pub struct Shutdown<R: Runtime> {
     channel: Arc<Channel<R>>,
+    companions: Arc<Companions>,
+    /// The pipelines, where there are any.
+    waiting: Option<Waiting<R>>,
     key: Option<Key>,
 }
 
+/// Pipelines that are to end within a time.
+struct Waiting<R: Runtime> {
+    pipelines: Vec<oneshot::Receiver<Report>>,
+    at: Instant,
+    timer: R::Timer,
+}
+
+impl<R: Runtime> Waiting<R> {
+    /// Ready when they have ended, or it is too late.
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipelines
+            .retain_mut(|pipeline| Pin::new(pipeline).poll(cx).is_pending());
+        if self.pipelines.is_empty() {
+            return Poll::Ready(());
+        }
+        // A runtime that is gone counts as a time that is over.
+        self.timer.poll_at(cx, until).map(drop)
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<R: Runtime> Unpin for Shutdown<R> {}
+
 impl<R: Runtime> Shutdown<R> {
-    pub(super) fn new(channel: Arc<Channel<R>>, timeout: Duration) -> Self {
-        channel.close(timeout);
-        Self { channel, key: None }
+    pub(super) fn new(channel: Arc<Channel<R>>, companions: Arc<Companions>, timeout: Duration) -> Self {
+        let runtime = channel.runtime();
+        let pipelines = match &runtime {
+            Some(_) => companions.close(timeout),
+            // In another process they are the parent's.
+            None => Vec::new(),
+        };
+        // Without any the end begins here, also when this is never polled.
+        let waiting = match runtime {
+            Some(runtime) if !pipelines.is_empty() => Some(Waiting {
+                at: runtime.now() + timeout,
+                timer: runtime.timer(),
+                pipelines,
+            }),
+            _ => {
+                channel.close(timeout);
+                None
+            }
+        };
+        Self {
+            channel,
+            companions,
+            waiting,
+            key: None,
+        }
     }
 }
 
@@ -222,8 +278,19 @@ impl<R: Runtime> Future for Shutdown<R> {
             return Poll::Ready(Report { stats });
         };
         runtime.drive(cx, |cx| {
+            if let (None, Some(waiting)) = (this.key, &mut this.waiting) {
+                ready!(waiting.poll(waiting.at, cx));
+                this.channel.close(waiting.at.since(runtime.now()));
+            }
             this.channel.hub.register(&mut this.key, cx.waker());
-            this.channel.poll_closed().map(|stats| Report { stats })
+            ready!(this.channel.poll_closed());
+            // They learn now that nothing is exported any more, and close their accounts at their next poll.
+            if let Some(waiting) = &mut this.waiting {
+                ready!(waiting.poll(waiting.at + GRACE, cx));
+            }
+            Poll::Ready(Report {
+                stats: whole_stats(&this.channel, &this.companions),
+            })
         })
     }
 }

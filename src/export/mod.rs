@@ -47,6 +47,8 @@
 
 #[cfg(feature = "std")]
 mod channel;
+#[cfg(feature = "std")]
+mod companion;
 mod drive;
 mod engine;
 #[cfg(feature = "std")]
@@ -54,10 +56,13 @@ mod exporter;
 #[cfg(feature = "std")]
 mod few;
 #[cfg(feature = "std")]
+mod flight;
+#[cfg(feature = "std")]
 mod future;
 #[cfg(feature = "std")]
 mod link;
 mod machine;
+mod managed;
 #[cfg(feature = "std")]
 mod origin;
 mod prepare;
@@ -67,6 +72,8 @@ mod sync;
 mod waiters;
 
 pub use crate::credentials::{Authorization, CredentialHeaders, CredentialSource};
+#[cfg(feature = "std")]
+pub(crate) use companion::Companion;
 pub use drive::{Action, ConnId, ExportId, Fact};
 pub use engine::Engine;
 #[cfg(feature = "std")]
@@ -74,8 +81,13 @@ pub use exporter::Exporter;
 #[cfg(feature = "std")]
 pub(crate) use few::{FEW, Few};
 #[cfg(feature = "std")]
+#[doc(hidden)]
+pub use flight::Flight;
+#[cfg(feature = "std")]
 pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;
+#[doc(hidden)]
+pub use managed::{Managed, Remainder};
 #[cfg(all(feature = "std", unix))]
 pub(crate) use origin::Origin;
 #[cfg(feature = "std")]

@@ -69,6 +69,13 @@ impl Preparer {
         self.caps.0[signal.index()].load(Ordering::Relaxed)
     }
 
+    /// Whether a signal goes out over gRPC, and the largest request of it.
+    #[cfg(feature = "std")]
+    pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
+        let is_grpc = self.settings.route(signal).protocol == Protocol::Grpc;
+        (is_grpc, self.request_bytes_max(signal))
+    }
+
     /// The collector takes no more than so many bytes of a signal.
     pub(crate) fn learn(&self, signal: Signal, bytes_max: usize) {
         let bytes_max = bytes_max.max(CAP_BYTES_MIN);

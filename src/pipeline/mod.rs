@@ -4,3 +4,34 @@
 //! endpoints, and the handles that programs write to: [`policy`](crate::policy) decides, [`export`](crate::export) exports.
 //! Never knows a protocol, and never reads a clock: its futures carry the time of the exporter's runtime to
 //! its machines.
+
+mod batcher;
+mod config;
+#[doc(hidden)]
+pub mod delivery;
+mod endpoints;
+mod flush;
+mod future;
+mod park;
+#[expect(
+    clippy::module_inception,
+    reason = "the handle that the module is named after"
+)]
+mod pipeline;
+mod queue;
+mod refusal;
+mod shared;
+mod stats;
+mod thread;
+
+pub use batcher::{AdaptiveBatcher, BatcherDriver};
+pub use config::{Overflow, PipelineConfig, QueueConfig, SignalQueue};
+pub use delivery::FlushReport;
+pub use endpoints::Endpoints;
+pub use flush::{Flush, PipelineShutdown};
+pub use future::PipelineFuture;
+pub use pipeline::Pipeline;
+pub use queue::{ExportQueue, Pop, Push, PushError, QueueStats};
+pub use refusal::Refusal;
+pub use stats::{Account, EndpointStats, LegStats, PipelineStats};
+pub use thread::PipelineThread;

@@ -81,6 +81,10 @@ impl Runtime for Blocking {
         }
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.reactor, &other.reactor)
+    }
+
     fn drive<T>(&self, _: &mut Context<'_>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         Poll::Ready(Parker::run(&self.reactor, |waker| {
             poll(&mut Context::from_waker(waker))

@@ -4,20 +4,20 @@ use crate::time::Instant;
 
 /// A clock that starts at its making.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     zero: std::time::Instant,
 }
 
 impl Clock {
     #[allow(clippy::disallowed_methods, reason = "runtimes are where clocks are read")]
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             zero: std::time::Instant::now(),
         }
     }
 
     #[allow(clippy::disallowed_methods, reason = "runtimes are where clocks are read")]
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         Instant::ZERO + self.zero.elapsed()
     }
 

@@ -5,7 +5,6 @@
 
 #[cfg(unix)]
 mod blocking;
-#[cfg(any(unix, feature = "tokio", feature = "smol", feature = "futures-io"))]
 mod clock;
 #[cfg(feature = "futures-io")]
 mod futures_io;
@@ -28,6 +27,7 @@ mod wait;
 
 #[cfg(unix)]
 pub use blocking::Blocking;
+pub(crate) use clock::Clock;
 #[cfg(feature = "futures-io")]
 pub use futures_io::{FuturesIo, WithUnix};
 #[cfg(feature = "smol")]
@@ -41,8 +41,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
+use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
+use std::collections::hash_map::RandomState;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,6 +78,19 @@ pub trait Runtime: Clone {
 
     /// A timer, not yet set.
     fn timer(&self) -> Self::Timer;
+
+    /// Whether whoever waits for this runtime's sockets waits for the other's as well. That is so where an executor polls; a
+    /// runtime that blocks its thread knows its own clones only.
+    fn is_same(&self, other: &Self) -> bool {
+        let _ = other;
+        true
+    }
+
+    /// What an exporter's random choices, the jitter of its backoff above all, begin with. It differs from call to call,
+    /// unless a runtime wants its runs to be the same.
+    fn seed(&self) -> u64 {
+        RandomState::new().build_hasher().finish()
+    }
 
     /// Runs `poll`, the body of a future of this crate. A runtime that has an executor leaves this as it is: it polls
     /// once, with the executor's waker. A runtime without one blocks the thread and polls again, until it is ready.
@@ -125,6 +140,12 @@ impl Resolve {
             resolver,
             _running: running.clone(),
         }
+    }
+
+    /// Whether the caller gave a resolver of its own.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_resolver(&self) -> bool {
+        self.resolver.is_some()
     }
 
     /// The name.

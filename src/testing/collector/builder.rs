@@ -21,7 +21,7 @@ pub struct Builder {
     pub(super) addr: Address,
     pub(super) inbox: Inbox,
     pub(super) protocol: Settings,
-    pub(super) connections_max: usize,
+    pub(in crate::testing) connections_max: usize,
 }
 
 /// What a session needs of it.
@@ -201,6 +201,16 @@ impl Builder {
     /// The records and answers that all sessions of this builder share.
     pub fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    /// The URL of a collector with these settings at this address.
+    pub(in crate::testing) fn endpoint_at(&self, address: SocketAddr) -> String {
+        let scheme = if self.protocol.is_secured() {
+            "https"
+        } else {
+            "http"
+        };
+        alloc::format!("{scheme}://{address}")
     }
 
     /// A session for a connection without a socket, which calls itself connection `number` in its records.

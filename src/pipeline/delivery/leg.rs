@@ -1,0 +1,747 @@
+//! One independent destination: its queue, its exports in flight, its account.
+
+use super::Shared;
+use super::config::{DeliveryConfig, LegConfig};
+use super::endpoint::{Endpoints, Hold, Taken};
+use super::open::{Closed, OpenKey};
+use super::policies::{AdaptiveBatchSize, Permit, RateUnit};
+use super::types::{BatchId, DeliveryAction, DeliveryEvent};
+use super::verdict::{ExportVerdict, VerdictClass};
+use crate::encode::{Request, Signal};
+use crate::outcome::{DropReason, ItemCounts};
+use crate::pipeline::queue::buffer::{Buffer, Entry, LaneId};
+use crate::pipeline::stats::{Account, LegStats};
+use crate::time::Instant;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A request in the queue.
+#[derive(Debug)]
+pub(super) struct Queued {
+    request: Request,
+    epoch: u64,
+    /// When the driver first saw it.
+    admitted: Option<Instant>,
+    /// Whether an attempt was sent whole and not answered.
+    unanswered: bool,
+    /// Whether it was exported before: it goes alone, as soon as it may.
+    is_returned: bool,
+}
+
+/// An export that has no verdict yet.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub leg: usize,
+    pub endpoint: usize,
+    batch: BatchId,
+    lane: LaneId,
+    seq: u64,
+    items: u64,
+    bytes: u64,
+    epoch: u64,
+    admitted: Instant,
+    unanswered: bool,
+    permit: Option<Permit>,
+    pub submitted: Instant,
+}
+
+/// What a leg knows of a lane beside its entries.
+#[derive(Debug, Default)]
+struct LaneState {
+    /// Entries at its end that the driver has not seen.
+    unseen: usize,
+    in_flight: u32,
+    holds: Vec<Hold>,
+    /// Its entry in `timers`.
+    timer: Option<Instant>,
+    /// Its entry in `ready`.
+    ready: Option<u64>,
+}
+
+/// A leg.
+#[derive(Debug)]
+pub(super) struct Leg {
+    index: usize,
+    buffer: Buffer<OpenKey, Queued>,
+    lanes: Vec<LaneState>,
+    /// Lanes with entries that the driver has not seen.
+    unseen: Vec<LaneId>,
+    /// Lanes whose first entry may be exported, by its place in the order of admission.
+    ready: BTreeSet<(u64, LaneId)>,
+    timers: BTreeSet<(Instant, LaneId)>,
+    endpoints: Endpoints,
+    batch: AdaptiveBatchSize,
+    /// The most items and bytes of a batch that the rate limit's burst covers.
+    burst: (u64, u64),
+    batch_bytes_max: [u64; Signal::ALL.len()],
+    /// Whether what is ready waits for an endpoint.
+    is_blocked: bool,
+    /// When an endpoint may take what is ready.
+    blocked_until: Option<Instant>,
+    /// Whether it lost its last endpoint.
+    pub is_gone: bool,
+    account: Account,
+    /// Signals that lost items to a full queue since there was room.
+    overflowing: [bool; Signal::ALL.len()],
+    has_expired: bool,
+    outage: Option<Outage>,
+    last_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    since: Instant,
+    dropped: u64,
+    unknown: u64,
+}
+
+impl Leg {
+    pub fn new(index: usize, leg: &LegConfig, config: &DeliveryConfig) -> Self {
+        let burst = match &config.rate_limit {
+            Some(limit) if limit.unit == RateUnit::Bytes => (u64::MAX, limit.burst),
+            Some(limit) => (limit.burst, u64::MAX),
+            None => (u64::MAX, u64::MAX),
+        };
+        Self {
+            index,
+            buffer: Buffer::default(),
+            lanes: Vec::new(),
+            unseen: Vec::new(),
+            ready: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            endpoints: Endpoints::new(leg, config),
+            batch: AdaptiveBatchSize::new(config.batch.clone()),
+            burst,
+            batch_bytes_max: leg.batch_bytes_max,
+            is_blocked: false,
+            blocked_until: None,
+            is_gone: false,
+            account: Account::default(),
+            overflowing: [false; Signal::ALL.len()],
+            has_expired: false,
+            outage: None,
+            last_error: None,
+        }
+    }
+
+    /// The items and bytes at which a batch is full.
+    pub fn batch_bounds(&self, signal: Signal) -> (u64, u64) {
+        let items = (self.batch.size() as u64).min(self.burst.0).max(1);
+        let bytes = self.batch_bytes_max[signal.index()].min(self.burst.1).max(1);
+        (items, bytes)
+    }
+
+    pub fn set_batch_bytes_max(&mut self, signal: Signal, bytes: u64) {
+        self.batch_bytes_max[signal.index()] = bytes.max(1);
+    }
+
+    /// Items and bytes that are queued or in flight.
+    pub fn held(&self) -> (u64, u64) {
+        (
+            self.buffer.items() + self.account.in_flight,
+            self.buffer.bytes() + self.account.in_flight_bytes,
+        )
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.account.exports_in_flight == 0
+    }
+
+    /// Whether the law holds, with so many items in open batches.
+    pub fn is_conserved(&self, open: u64) -> bool {
+        let account = &self.account;
+        account.accepted == account.settled().total() + self.buffer.items() + open + account.in_flight
+    }
+
+    pub fn accept(&mut self, items: u64) {
+        self.account.accepted += items;
+    }
+
+    /// Items that were accepted, and settle without having been queued.
+    pub fn lose(&mut self, shared: &mut Shared, epoch: u64, items: u64, reason: DropReason) {
+        self.settle(shared, epoch, dropped(items), Some(reason));
+    }
+
+    /// Items that come to a full queue: accepted, dropped, and of no epoch.
+    pub fn refuse(&mut self, shared: &mut Shared, signal: Signal, items: u64) {
+        self.account.accepted += items;
+        self.account.dropped[DropReason::QueueFull.index()] += items;
+        self.overflow(shared, signal, DropReason::QueueFull);
+    }
+
+    /// Items that a batch refused for their size: they never came to the queue, and belong to no epoch.
+    pub fn refuse_too_large(&mut self, items: u64) {
+        self.account.accepted += items;
+        self.account.dropped[DropReason::TooLarge.index()] += items;
+    }
+
+    /// A closed batch finds no room here, though it had elsewhere.
+    pub fn lose_newest(&mut self, shared: &mut Shared, closed: Closed) {
+        let items = closed.request.items();
+        self.lose(shared, closed.epoch, items, DropReason::QueueFull);
+        self.overflow(shared, closed.key.signal, DropReason::QueueFull);
+        shared.garbage.requests.push(closed.request);
+    }
+
+    /// Evicts the oldest queued request of a signal, where there is one.
+    pub fn evict(&mut self, shared: &mut Shared, signal: Signal) -> bool {
+        let Some((lane, entry)) = self.buffer.evict(signal) else {
+            return false;
+        };
+        self.give_up(shared, entry, DropReason::Evicted);
+        self.refresh(shared, lane);
+        self.overflow(shared, signal, DropReason::Evicted);
+        true
+    }
+
+    /// Queues a closed batch, whose items are accepted. Gives back whether the driver can export something that it could not
+    /// before.
+    pub fn push(&mut self, shared: &mut Shared, closed: Closed) -> bool {
+        let entry = Entry {
+            seq: closed.seq,
+            items: closed.request.items(),
+            bytes: closed.request.encoded_len() as u64,
+            value: Queued {
+                request: closed.request,
+                epoch: closed.epoch,
+                admitted: closed.born,
+                unanswered: false,
+                is_returned: false,
+            },
+        };
+        if self.is_gone || shared.is_over() {
+            let reason = shared.over.unwrap_or(DropReason::Shutdown);
+            self.give_up(shared, entry, reason);
+            return false;
+        }
+        let lane = self.lane(&closed.key);
+        let is_unseen = entry.value.admitted.is_none();
+        self.buffer.push_back(lane, entry);
+        if is_unseen {
+            let state = &mut self.lanes[lane.index()];
+            if state.unseen == 0 {
+                self.unseen.push(lane);
+            }
+            state.unseen += 1;
+            // Where no driver looks, lanes that came and went would be kept in mind for ever.
+            if self.unseen.len() > 2 * self.lanes.len() {
+                self.unseen.sort_unstable();
+                self.unseen.dedup();
+            }
+        }
+        let was_ready = self.lanes[lane.index()].ready.is_some();
+        self.refresh(shared, lane);
+        !was_ready && self.lanes[lane.index()].ready.is_some() && !self.is_blocked
+    }
+
+    /// The driver looks: what is new gets its time, what is too old is given up, what may be exported becomes ready.
+    pub fn tick(&mut self, shared: &mut Shared) {
+        for lane in core::mem::take(&mut self.unseen) {
+            let count = core::mem::take(&mut self.lanes[lane.index()].unseen);
+            if count > 0 {
+                for entry in self.buffer.last_mut(lane, count) {
+                    entry.value.admitted = Some(shared.now);
+                }
+                self.refresh(shared, lane);
+            }
+        }
+        while let Some((at, lane)) = self.timers.first().copied() {
+            if at > shared.now {
+                break;
+            }
+            self.timers.pop_first();
+            self.lanes[lane.index()].timer = None;
+            while self.is_expired(shared, lane) {
+                let entry = self.buffer.pop_front(lane).expect("an expired entry");
+                self.expire(shared, entry);
+            }
+            self.refresh(shared, lane);
+        }
+    }
+
+    /// Everything admitted so far may be exported.
+    pub fn force(&mut self, shared: &mut Shared) {
+        for lane in self.buffer.filled() {
+            self.refresh(shared, lane);
+        }
+    }
+
+    /// Begins the exports that may begin.
+    pub fn dispatch(&mut self, shared: &mut Shared) {
+        self.is_blocked = false;
+        self.blocked_until = None;
+        if shared.is_over() {
+            return;
+        }
+        'next: loop {
+            self.blocked_until = None;
+            for (_, lane) in &self.ready {
+                let lane = *lane;
+                let (count, items, bytes) = self.peek(lane);
+                let holds = &self.lanes[lane.index()].holds;
+                match self.endpoints.take(shared.now, items, bytes, holds) {
+                    Ok(taken) => {
+                        self.export(shared, lane, count, taken);
+                        continue 'next;
+                    }
+                    Err(at) => {
+                        self.blocked_until = earlier(self.blocked_until, at);
+                        if holds.is_empty() {
+                            self.is_blocked = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            break;
+        }
+        let index = self.index;
+        self.endpoints
+            .tell(shared.now, index, |event| shared.event(event));
+    }
+
+    /// An export ended.
+    pub fn end(&mut self, shared: &mut Shared, mut flight: InFlight, mut verdict: ExportVerdict) {
+        let latency = shared.now.since(flight.submitted);
+        self.endpoints.end(
+            shared.now,
+            flight.endpoint,
+            flight.permit.take(),
+            latency,
+            &verdict,
+        );
+        self.land(&flight);
+        if verdict.class == VerdictClass::Success {
+            self.batch.record(latency);
+        }
+        if let Some(error) = verdict.error.take() {
+            self.last_error = Some(error);
+        }
+        // What an exporter does not account for is nowhere to be found.
+        let mut remainder = core::mem::take(&mut verdict.remainder);
+        remainder.retain(|request| !request.is_empty());
+        let back = remainder.iter().map(Request::items).sum();
+        let mut counts = verdict.counts;
+        let known = counts.total() + back;
+        debug_assert_eq!(
+            known, flight.items,
+            "an export accounts for each of its items once"
+        );
+        counts.unknown += flight.items.saturating_sub(known);
+        // Cancelled at the end of the time given to a shutdown, or to a pipeline that is gone.
+        let reason = match (shared.over, verdict.drop_reason) {
+            (Some(over), None | Some(DropReason::Cancelled)) => over,
+            (_, reason) => reason.unwrap_or(DropReason::NotRetryable),
+        };
+        self.settle(shared, flight.epoch, counts, Some(reason));
+        if verdict.is_gone {
+            self.lose_endpoint(shared, flight.endpoint);
+        }
+        self.follow_outage(shared, &verdict, counts, back);
+        if remainder.is_empty() {
+            let state = &mut self.lanes[flight.lane.index()];
+            state.holds.retain(|hold| hold.endpoint != flight.endpoint);
+        } else {
+            self.account.returned += 1;
+            // Each goes before what is there.
+            for request in remainder.into_iter().rev() {
+                self.come_back(shared, &flight, &verdict, request);
+            }
+            self.hold(shared, &flight, verdict.retry_after);
+        }
+        self.refresh(shared, flight.lane);
+        let index = self.index;
+        self.endpoints
+            .tell(shared.now, index, |event| shared.event(event));
+    }
+
+    /// An export whose end nobody will tell.
+    pub fn abandon(&mut self, shared: &mut Shared, flight: InFlight, reason: Option<DropReason>) {
+        self.endpoints.abandon(flight.endpoint);
+        self.land(&flight);
+        let counts = match reason {
+            Some(_) => dropped(flight.items),
+            None => unknown(flight.items),
+        };
+        self.settle(shared, flight.epoch, counts, reason);
+        self.refresh(shared, flight.lane);
+    }
+
+    /// An endpoint is gone; with the last one the leg ends, and everything in it is dropped.
+    pub fn lose_endpoint(&mut self, shared: &mut Shared, endpoint: usize) {
+        if !self.endpoints.lose(endpoint) {
+            return;
+        }
+        shared.event(DeliveryEvent::EndpointGone {
+            leg: self.index,
+            endpoint,
+        });
+        if self.endpoints.are_all_gone() && !self.is_gone {
+            self.is_gone = true;
+            self.clear(shared, DropReason::Shutdown);
+        } else {
+            // A lane that only the lost one kept waiting, or that only it could serve, is looked at anew.
+            self.force(shared);
+        }
+    }
+
+    /// Drops everything that is queued.
+    pub fn clear(&mut self, shared: &mut Shared, reason: DropReason) {
+        for lane in self.buffer.filled() {
+            while let Some(entry) = self.buffer.pop_front(lane) {
+                self.give_up(shared, entry, reason);
+            }
+            self.refresh(shared, lane);
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        earlier(timer, self.blocked_until)
+    }
+
+    /// There is room again: the next loss is told again.
+    pub fn has_room(&mut self) {
+        self.overflowing = [false; Signal::ALL.len()];
+    }
+
+    pub fn stats(&self, now: Instant, open: (u64, u64), open_born: Option<Instant>) -> LegStats {
+        let queued = self.buffer.oldest().and_then(|entry| entry.value.admitted);
+        let oldest = earlier(queued, open_born);
+        let mut account = self.account.clone();
+        account.queued = self.buffer.items() + open.0;
+        account.queued_bytes = self.buffer.bytes() + open.1;
+        account.oldest_queued_age = oldest.map(|oldest| now.since(oldest));
+        LegStats {
+            account,
+            endpoints: self.endpoints.stats(now),
+            batcher: self.batch.stats(),
+            last_error: self.last_error.clone(),
+        }
+    }
+}
+
+/// The lanes.
+impl Leg {
+    fn lane(&mut self, key: &OpenKey) -> LaneId {
+        let lane = self.buffer.lane(key, key.signal);
+        if lane.index() >= self.lanes.len() {
+            self.lanes.resize_with(lane.index() + 1, LaneState::default);
+        }
+        lane
+    }
+
+    /// Follows a change of a lane: whether it is ready, and when it is to be looked at again.
+    fn refresh(&mut self, shared: &Shared, lane: LaneId) {
+        let (ready, timer) = self.judge(shared, lane);
+        let is_idle = self.buffer.front(lane).is_none();
+        let state = &mut self.lanes[lane.index()];
+        if state.ready != ready {
+            if let Some(seq) = state.ready {
+                self.ready.remove(&(seq, lane));
+            }
+            if let Some(seq) = ready {
+                self.ready.insert((seq, lane));
+            }
+            state.ready = ready;
+        }
+        if state.timer != timer {
+            if let Some(at) = state.timer {
+                self.timers.remove(&(at, lane));
+            }
+            if let Some(at) = timer {
+                self.timers.insert((at, lane));
+            }
+            state.timer = timer;
+        }
+        if is_idle && state.in_flight == 0 {
+            *state = LaneState::default();
+            self.buffer.release(lane);
+        } else {
+            state.unseen = state.unseen.min(self.buffer.lane_sums(lane).2);
+        }
+    }
+
+    fn judge(&self, shared: &Shared, lane: LaneId) -> (Option<u64>, Option<Instant>) {
+        let Some(first) = self.buffer.front(lane) else {
+            return (None, None);
+        };
+        let expiry = first.value.admitted.map(|at| at + shared.config.max_elapsed);
+        let aged = first.value.admitted.map(|at| at + shared.config.batch.timeout);
+        let (items, bytes, _) = self.buffer.lane_sums(lane);
+        let bounds = self.batch_bounds(self.buffer.signal(lane));
+        let is_due = first.value.is_returned
+            || first.seq <= shared.forced
+            || items >= bounds.0
+            || bytes >= bounds.1
+            || aged.is_some_and(|at| at <= shared.now);
+        if !is_due {
+            return (None, earlier(aged, expiry));
+        }
+        match self
+            .endpoints
+            .held_until(shared.now, &self.lanes[lane.index()].holds)
+        {
+            Some(until) => (None, earlier(Some(until), expiry)),
+            None => (Some(first.seq), expiry),
+        }
+    }
+
+    /// Entries, items and bytes at the head of a lane that make one batch.
+    fn peek(&self, lane: LaneId) -> (usize, u64, u64) {
+        let signal = self.buffer.signal(lane);
+        let bounds = self.batch_bounds(signal);
+        let mut entries = self.buffer.entries(lane);
+        let first = entries.next().expect("a ready lane holds something");
+        let (mut count, mut items, mut bytes) = (1, first.items, first.bytes);
+        // One dictionary a message: profiles cannot be joined. What came back goes as it is.
+        if signal == Signal::Profiles || first.value.is_returned {
+            return (count, items, bytes);
+        }
+        for entry in entries {
+            let is_other = entry.value.is_returned || entry.value.epoch != first.value.epoch;
+            if is_other || items + entry.items > bounds.0 || bytes + entry.bytes > bounds.1 {
+                break;
+            }
+            count += 1;
+            items += entry.items;
+            bytes += entry.bytes;
+        }
+        (count, items, bytes)
+    }
+
+    fn is_expired(&self, shared: &Shared, lane: LaneId) -> bool {
+        let admitted = self.buffer.front(lane).and_then(|entry| entry.value.admitted);
+        admitted.is_some_and(|at| at + shared.config.max_elapsed <= shared.now)
+    }
+}
+
+/// Exports and their ends.
+impl Leg {
+    fn export(&mut self, shared: &mut Shared, lane: LaneId, count: usize, taken: Taken) {
+        let first = self.buffer.pop_front(lane).expect("a ready lane holds something");
+        let (mut items, mut bytes) = (first.items, first.bytes);
+        let Queued {
+            request,
+            epoch,
+            admitted,
+            unanswered,
+            ..
+        } = first.value;
+        let request = if count == 1 {
+            request
+        } else {
+            let mut requests = Vec::with_capacity(count);
+            requests.push(request);
+            for _ in 1..count {
+                let entry = self.buffer.pop_front(lane).expect("as many as were counted");
+                items += entry.items;
+                bytes += entry.bytes;
+                requests.push(entry.value.request);
+            }
+            Request::join(&requests).expect("a lane is of one signal, one set of headers and one time")
+        };
+        let batch = shared.next_batch();
+        let flight = InFlight {
+            leg: self.index,
+            endpoint: taken.endpoint,
+            batch,
+            lane,
+            seq: first.seq,
+            items,
+            bytes,
+            epoch,
+            admitted: admitted.unwrap_or(shared.now),
+            unanswered,
+            permit: taken.permit,
+            submitted: shared.now,
+        };
+        shared.actions.push_back(DeliveryAction::Export {
+            batch,
+            leg: self.index,
+            endpoint: taken.endpoint,
+            request,
+            unanswered,
+        });
+        self.account.in_flight += items;
+        self.account.in_flight_bytes += bytes;
+        self.account.exports_in_flight += 1;
+        self.account.batches += 1;
+        if unanswered {
+            self.account.possible_duplicates += items;
+        }
+        self.lanes[lane.index()].in_flight += 1;
+        shared.in_flight.insert(batch, flight);
+        self.refresh(shared, lane);
+    }
+
+    /// Takes an export out of what is in flight.
+    fn land(&mut self, flight: &InFlight) {
+        self.account.in_flight -= flight.items;
+        self.account.in_flight_bytes -= flight.bytes;
+        self.account.exports_in_flight -= 1;
+        self.lanes[flight.lane.index()].in_flight -= 1;
+    }
+
+    /// What is left of an export goes back to the head of its lane, or is given up.
+    fn come_back(
+        &mut self,
+        shared: &mut Shared,
+        flight: &InFlight,
+        verdict: &ExportVerdict,
+        request: Request,
+    ) {
+        let entry = Entry {
+            seq: flight.seq,
+            items: request.items(),
+            bytes: request.encoded_len() as u64,
+            value: Queued {
+                request,
+                epoch: flight.epoch,
+                admitted: Some(flight.admitted),
+                unanswered: verdict.unanswered || flight.unanswered,
+                is_returned: true,
+            },
+        };
+        if let Some(reason) = shared.over {
+            return self.give_up(shared, entry, reason);
+        }
+        if self.is_gone {
+            return self.give_up(shared, entry, DropReason::Shutdown);
+        }
+        if flight.admitted + shared.config.max_elapsed <= shared.now {
+            return self.expire(shared, entry);
+        }
+        self.buffer.push_front(flight.lane, entry);
+    }
+
+    /// Keeps the lane off the endpoint that just failed it.
+    fn hold(&mut self, shared: &mut Shared, flight: &InFlight, retry_after: Option<Duration>) {
+        let now = shared.now;
+        let holds = &mut self.lanes[flight.lane.index()].holds;
+        let at = match holds.iter().position(|hold| hold.endpoint == flight.endpoint) {
+            Some(at) => at,
+            None => {
+                holds.push(Hold {
+                    endpoint: flight.endpoint,
+                    failures: 0,
+                    since: BatchId(0),
+                    until: now,
+                });
+                holds.len() - 1
+            }
+        };
+        let hold = &mut holds[at];
+        // Exports that were under way together fail together: that is one failure.
+        if hold.failures == 0 || flight.batch > hold.since {
+            hold.failures = hold.failures.saturating_add(1);
+            hold.since = BatchId(shared.batches);
+        }
+        let wait = shared
+            .config
+            .retry
+            .backoff(hold.failures, retry_after, &mut shared.rng);
+        hold.until = hold.until.max(now + wait);
+    }
+
+    fn expire(&mut self, shared: &mut Shared, entry: Entry<Queued>) {
+        let items = entry.items;
+        self.give_up(shared, entry, DropReason::Expired);
+        if !core::mem::replace(&mut self.has_expired, true) {
+            shared.event(DeliveryEvent::Expired {
+                leg: self.index,
+                items,
+            });
+        }
+    }
+
+    /// Settles an entry that was taken out of the queue and is not exported again.
+    fn give_up(&mut self, shared: &mut Shared, entry: Entry<Queued>, reason: DropReason) {
+        // In the child of a fork it is the parent that knows what was sent.
+        let is_unknown = entry.value.unanswered && reason != DropReason::Forked;
+        let counts = match is_unknown {
+            true => unknown(entry.items),
+            false => dropped(entry.items),
+        };
+        self.settle(shared, entry.value.epoch, counts, Some(reason));
+        shared.garbage.requests.push(entry.value.request);
+    }
+
+    fn settle(&mut self, shared: &mut Shared, epoch: u64, counts: ItemCounts, reason: Option<DropReason>) {
+        let account = &mut self.account;
+        account.delivered += counts.delivered;
+        account.rejected += counts.rejected;
+        account.unknown += counts.unknown;
+        let reason = reason.unwrap_or(DropReason::Shutdown);
+        account.dropped[reason.index()] += counts.dropped;
+        shared.epochs.settle(epoch, counts);
+    }
+
+    fn overflow(&mut self, shared: &mut Shared, signal: Signal, reason: DropReason) {
+        if !core::mem::replace(&mut self.overflowing[signal.index()], true) {
+            shared.event(DeliveryEvent::QueueOverflow {
+                leg: self.index,
+                signal,
+                reason,
+            });
+        }
+    }
+
+    fn follow_outage(&mut self, shared: &mut Shared, verdict: &ExportVerdict, counts: ItemCounts, back: u64) {
+        let is_failure = matches!(verdict.class, VerdictClass::Failure | VerdictClass::Throttled);
+        match self.outage {
+            None if is_failure && back > 0 => {
+                self.outage = Some(Outage {
+                    since: shared.now,
+                    dropped: self.account.dropped_total(),
+                    unknown: self.account.unknown,
+                });
+            }
+            Some(outage) if verdict.class == VerdictClass::Success && counts.delivered > 0 => {
+                self.outage = None;
+                shared.event(DeliveryEvent::Recovered {
+                    leg: self.index,
+                    outage: shared.now.since(outage.since),
+                    dropped: self.account.dropped_total() - outage.dropped,
+                    unknown: self.account.unknown - outage.unknown,
+                });
+            }
+            _ => {}
+        }
+        if counts.delivered > 0 {
+            self.has_expired = false;
+        }
+    }
+}
+
+/// The earlier of two times that may be set.
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn dropped(items: u64) -> ItemCounts {
+    ItemCounts {
+        dropped: items,
+        ..ItemCounts::default()
+    }
+}
+
+fn unknown(items: u64) -> ItemCounts {
+    ItemCounts {
+        unknown: items,
+        ..ItemCounts::default()
+    }
+}
+
+/// The names of batches, counted up.
+impl Shared {
+    pub(super) fn next_batch(&mut self) -> BatchId {
+        self.batches += 1;
+        BatchId(self.batches)
+    }
+}

@@ -1,0 +1,548 @@
+//! Open batches: what producers write into, one or more for each signal and set of own headers.
+
+use crate::encode::{LogBatch, MetricBatch, Request, Signal, TraceBatch};
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+use std::collections::HashMap;
+use std::hash::DefaultHasher;
+
+/// Closed batches among those that the driver has not seen, before they are tidied up.
+const UNSEEN_SLACK: usize = 64;
+
+/// What a request has for itself: headers and a time. Requests that differ in it are never merged.
+#[derive(Clone, Default)]
+pub struct Own(Option<Arc<OwnParts>>);
+
+struct OwnParts {
+    hash: u64,
+    headers: Option<Arc<[(String, String)]>>,
+    timeout: Option<Duration>,
+}
+
+impl Own {
+    /// What this request has for itself.
+    pub fn of(request: &Request) -> Self {
+        let (headers, timeout) = request.own();
+        if headers.is_none() && timeout.is_none() {
+            return Self(None);
+        }
+        let mut hasher = DefaultHasher::new();
+        headers.as_deref().hash(&mut hasher);
+        timeout.hash(&mut hasher);
+        Self(Some(Arc::new(OwnParts {
+            hash: hasher.finish(),
+            headers: headers.cloned(),
+            timeout,
+        })))
+    }
+
+    /// Gives it to a request in place of its own.
+    pub fn apply(&self, request: Request) -> Request {
+        match &self.0 {
+            None => request,
+            Some(own) => request.with_own(own.headers.clone(), own.timeout),
+        }
+    }
+}
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                Arc::ptr_eq(one, other)
+                    || (one.hash == other.hash
+                        && one.timeout == other.timeout
+                        && one.headers == other.headers)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Own {}
+
+impl Hash for Own {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_ref().map_or(0, |own| own.hash).hash(state);
+    }
+}
+
+/// Shows whether there is anything; the values may be secrets.
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Own")
+            .field("is_some", &self.0.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which open batch an item belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OpenKey {
+    /// The signal.
+    pub signal: Signal,
+    /// Headers and time of its own.
+    pub own: Own,
+}
+
+/// A batch that producers write into.
+#[derive(Debug)]
+pub enum OpenBatch {
+    /// Of spans.
+    Traces(TraceBatch),
+    /// Of data points.
+    Metrics(MetricBatch),
+    /// Of log records.
+    Logs(LogBatch),
+}
+
+impl OpenBatch {
+    /// Items in it.
+    pub fn items(&self) -> u64 {
+        match self {
+            Self::Traces(batch) => batch.len() as u64,
+            Self::Metrics(batch) => batch.len() as u64,
+            Self::Logs(batch) => batch.len() as u64,
+        }
+    }
+
+    /// Bytes of its items.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Traces(batch) => batch.encoded_len() as u64,
+            Self::Metrics(batch) => batch.encoded_len() as u64,
+            Self::Logs(batch) => batch.encoded_len() as u64,
+        }
+    }
+
+    /// Items that it refused for their size; they are not in it.
+    fn refused(&self) -> u64 {
+        match self {
+            Self::Traces(batch) => batch.refused(),
+            Self::Metrics(batch) => batch.refused(),
+            Self::Logs(batch) => batch.refused(),
+        }
+    }
+
+    fn finish(&mut self) -> Request {
+        match self {
+            Self::Traces(batch) => batch.finish(),
+            Self::Metrics(batch) => batch.finish(),
+            Self::Logs(batch) => batch.finish(),
+        }
+    }
+}
+
+/// An open batch in the hands of one producer, with the place that was reserved for what it writes.
+///
+/// It has to come back by [`Delivery::put_back`](super::Delivery::put_back), also when the writing panicked.
+#[derive(Debug)]
+#[must_use = "an open batch has to be put back"]
+pub struct OpenTicket {
+    /// The batch; none where none is open: the producer makes one of its resource.
+    pub batch: Option<OpenBatch>,
+    key: OpenKey,
+    place: Place,
+    reserved_items: u64,
+    reserved_bytes: u64,
+    items_close: u64,
+    bytes_close: u64,
+    sealed: Option<Request>,
+}
+
+impl OpenTicket {
+    /// Makes the batch a request where it is full, which costs the more the larger it is: to be called outside every lock,
+    /// after writing.
+    pub fn seal(&mut self) {
+        if let (Some(batch), None) = (&mut self.batch, &self.sealed) {
+            if batch.items() >= self.items_close || batch.bytes() >= self.bytes_close {
+                self.sealed = Some(self.key.own.apply(batch.finish()));
+            }
+        }
+    }
+
+    /// Which open batch it is.
+    pub fn key(&self) -> &OpenKey {
+        &self.key
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    slot: u32,
+    generation: u64,
+}
+
+/// A batch that is closed: ready for the queues of the legs.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    pub key: OpenKey,
+    pub seq: u64,
+    pub epoch: u64,
+    pub born: Option<Instant>,
+    pub request: Request,
+}
+
+/// What came of putting a batch back.
+#[derive(Debug, Default)]
+pub(super) struct Returned {
+    pub items_added: u64,
+    /// Items that had been counted and did not come back: the producer lost the batch.
+    pub items_lost: u64,
+    pub epoch: u64,
+    pub closed: Option<Closed>,
+    /// An empty batch, to be dropped outside every lock.
+    pub leftover: Option<OpenBatch>,
+    /// Whether the batch is open and has not been seen by the driver.
+    pub is_unseen: bool,
+}
+
+/// All open batches.
+#[derive(Debug, Default)]
+pub(super) struct OpenBatches {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    keys: HashMap<OpenKey, KeySlot>,
+    /// When open batches are to be closed for their age, in order.
+    ageing: VecDeque<(Instant, Place)>,
+    /// Batches that the driver has not seen.
+    unseen: Vec<Place>,
+    items: u64,
+    bytes: u64,
+    reserved_items: u64,
+    reserved_bytes: u64,
+    /// Batches in the hands of producers.
+    out: usize,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u64,
+    entry: Option<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: OpenKey,
+    /// None while it is out.
+    batch: Option<OpenBatch>,
+    is_out: bool,
+    must_close: bool,
+    items: u64,
+    bytes: u64,
+    seq: u64,
+    epoch: u64,
+    born: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct KeySlot {
+    /// Batches that nobody writes into now, the oldest first.
+    idle: VecDeque<u32>,
+    live: u32,
+}
+
+impl OpenBatches {
+    /// Items in open batches.
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Items and bytes that producers are writing now.
+    pub fn reserved(&self) -> (u64, u64) {
+        (self.reserved_items, self.reserved_bytes)
+    }
+
+    /// Whether nothing is open and nobody writes.
+    pub fn is_empty(&self) -> bool {
+        self.items == 0 && self.out == 0
+    }
+
+    /// When the first open batch was first seen, less the time that it may stay open.
+    pub fn next_close(&self) -> Option<Instant> {
+        self.ageing.front().map(|(at, _)| *at)
+    }
+
+    /// When the oldest open batch was first seen.
+    pub fn oldest_born(&self) -> Option<Instant> {
+        let (_, place) = self.ageing.front()?;
+        self.entry(*place)?.born
+    }
+
+    /// Takes an idle batch of the key out, or the place of a new one.
+    pub fn take(
+        &mut self,
+        key: &OpenKey,
+        seq: &mut u64,
+        epoch: u64,
+        reserve: (u64, u64),
+        close: (u64, u64),
+    ) -> OpenTicket {
+        self.out += 1;
+        self.reserved_items += reserve.0;
+        self.reserved_bytes += reserve.1;
+        let idle = self.keys.get_mut(key).and_then(|slot| slot.idle.pop_front());
+        let (slot, batch) = match idle {
+            Some(slot) => {
+                let entry = self.slots[slot as usize]
+                    .entry
+                    .as_mut()
+                    .expect("an idle batch is open");
+                entry.is_out = true;
+                (slot, entry.batch.take())
+            }
+            None => {
+                *seq += 1;
+                (self.add(key, *seq, epoch), None)
+            }
+        };
+        OpenTicket {
+            batch,
+            key: key.clone(),
+            place: Place {
+                slot,
+                generation: self.slots[slot as usize].generation,
+            },
+            reserved_items: reserve.0,
+            reserved_bytes: reserve.1,
+            items_close: close.0,
+            bytes_close: close.1,
+            sealed: None,
+        }
+    }
+
+    /// Puts a batch back, and closes it where it is full or was to be closed meanwhile. `epoch` is the present one.
+    pub fn put_back(&mut self, mut ticket: OpenTicket, epoch: u64) -> Returned {
+        self.out -= 1;
+        self.reserved_items -= ticket.reserved_items;
+        self.reserved_bytes -= ticket.reserved_bytes;
+        let place = ticket.place;
+        let slot = &mut self.slots[place.slot as usize];
+        let entry = slot.entry.as_mut().expect("a batch that is out keeps its place");
+        let (items, bytes) = match (&ticket.sealed, &ticket.batch) {
+            (Some(request), _) => (request.items(), request.encoded_len() as u64),
+            (None, Some(batch)) => (batch.items(), batch.bytes()),
+            (None, None) => (0, 0),
+        };
+        if entry.items == 0 {
+            entry.epoch = epoch;
+        }
+        let items_added = items.saturating_sub(entry.items);
+        let items_lost = entry.items.saturating_sub(items);
+        self.items = self.items + items - entry.items;
+        self.bytes = self.bytes + bytes - entry.bytes;
+        entry.items = items;
+        entry.bytes = bytes;
+        entry.is_out = false;
+        let mut returned = Returned {
+            items_added,
+            items_lost,
+            epoch: entry.epoch,
+            ..Returned::default()
+        };
+        // One with nothing but what it refused is closed, to be counted.
+        let is_full = items >= ticket.items_close || bytes >= ticket.bytes_close || items == 0;
+        let is_nothing = items == 0 && ticket.batch.as_ref().is_none_or(|batch| batch.refused() == 0);
+        if is_nothing && ticket.sealed.is_none() {
+            returned.leftover = ticket.batch.take();
+            self.remove(place.slot);
+        } else if ticket.sealed.is_some() || is_full || entry.must_close {
+            entry.batch = ticket.batch.take();
+            let (closed, leftover) = self.close(place.slot, ticket.sealed.take());
+            returned.closed = Some(closed);
+            returned.leftover = leftover;
+        } else {
+            entry.batch = ticket.batch.take();
+            returned.is_unseen = entry.born.is_none();
+            let key = self.keys.get_mut(&ticket.key).expect("a key with an open batch");
+            key.idle.push_back(place.slot);
+        }
+        returned
+    }
+
+    /// The driver sees what there is: ages run from now. Gives back whether anything was new.
+    pub fn see(&mut self, now: Instant, timeout: Duration) {
+        for place in core::mem::take(&mut self.unseen) {
+            let slot = &mut self.slots[place.slot as usize];
+            if slot.generation != place.generation {
+                continue;
+            }
+            if let Some(entry) = &mut slot.entry {
+                entry.born = Some(now);
+                self.ageing.push_back((now + timeout, place));
+            }
+        }
+    }
+
+    /// Closes the next batch that is old enough. One that is out closes when it comes back.
+    pub fn close_aged(&mut self, now: Instant) -> Option<(Closed, Option<OpenBatch>)> {
+        while let Some((at, place)) = self.ageing.front().copied() {
+            let Some(entry) = self.entry_mut(place) else {
+                self.ageing.pop_front();
+                continue;
+            };
+            if at > now {
+                return None;
+            }
+            entry.must_close = true;
+            let is_idle = !entry.is_out;
+            self.ageing.pop_front();
+            if is_idle {
+                return Some(self.close_idle(place.slot));
+            }
+        }
+        None
+    }
+
+    /// Closes everything, or what belongs to a key: what is out closes when it comes back.
+    pub fn close_all(&mut self, key: Option<&OpenKey>, mut put: impl FnMut(Closed, Option<OpenBatch>)) {
+        match key {
+            Some(key) => {
+                while let Some(slot) = self.keys.get(key).and_then(|slot| slot.idle.front().copied()) {
+                    let (closed, leftover) = self.close_idle(slot);
+                    put(closed, leftover);
+                }
+            }
+            None => {
+                let mut order: Vec<(u64, u32)> = Vec::new();
+                for (at, slot) in self.slots.iter_mut().enumerate() {
+                    if let Some(entry) = &mut slot.entry {
+                        entry.must_close = true;
+                        if !entry.is_out {
+                            order.push((entry.seq, at as u32));
+                        }
+                    }
+                }
+                order.sort_unstable();
+                for (_, slot) in order {
+                    let (closed, leftover) = self.close_idle(slot);
+                    put(closed, leftover);
+                }
+            }
+        }
+    }
+
+    /// Forgets the ages of batches that are closed.
+    fn tidy(&mut self) {
+        while let Some((_, place)) = self.ageing.front() {
+            if self.entry(*place).is_some() {
+                break;
+            }
+            self.ageing.pop_front();
+        }
+    }
+
+    fn close_idle(&mut self, slot: u32) -> (Closed, Option<OpenBatch>) {
+        let entry = self.slots[slot as usize]
+            .entry
+            .as_ref()
+            .expect("an idle batch is open");
+        let key = self.keys.get_mut(&entry.key).expect("a key with an open batch");
+        key.idle.retain(|idle| *idle != slot);
+        self.close(slot, None)
+    }
+
+    fn close(&mut self, slot: u32, sealed: Option<Request>) -> (Closed, Option<OpenBatch>) {
+        let mut entry = self.remove(slot);
+        self.items -= entry.items;
+        self.bytes -= entry.bytes;
+        let request = match sealed {
+            Some(request) => request,
+            None => {
+                let batch = entry.batch.as_mut().expect("an idle batch is at its place");
+                entry.key.own.apply(batch.finish())
+            }
+        };
+        let closed = Closed {
+            key: entry.key,
+            seq: entry.seq,
+            epoch: entry.epoch,
+            born: entry.born,
+            request,
+        };
+        (closed, entry.batch)
+    }
+
+    fn add(&mut self, key: &OpenKey, seq: u64, epoch: u64) -> u32 {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(Slot::default());
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let place = &mut self.slots[slot as usize];
+        place.generation += 1;
+        place.entry = Some(Entry {
+            key: key.clone(),
+            batch: None,
+            is_out: true,
+            must_close: false,
+            items: 0,
+            bytes: 0,
+            seq,
+            epoch,
+            born: None,
+        });
+        self.unseen.push(Place {
+            slot,
+            generation: place.generation,
+        });
+        // Where no driver looks, batches that are closed meanwhile would be kept in mind for ever.
+        if self.unseen.len() > 2 * (self.slots.len() - self.free.len()) + UNSEEN_SLACK {
+            let slots = &self.slots;
+            self.unseen
+                .retain(|place| slots[place.slot as usize].generation == place.generation);
+        }
+        match self.keys.get_mut(key) {
+            Some(key) => key.live += 1,
+            None => {
+                let new = KeySlot {
+                    idle: VecDeque::new(),
+                    live: 1,
+                };
+                self.keys.insert(key.clone(), new);
+            }
+        }
+        slot
+    }
+
+    fn remove(&mut self, slot: u32) -> Entry {
+        let place = &mut self.slots[slot as usize];
+        place.generation += 1;
+        let entry = place.entry.take().expect("an open batch");
+        self.free.push(slot);
+        let key = self.keys.get_mut(&entry.key).expect("a key with an open batch");
+        key.live -= 1;
+        if key.live == 0 {
+            self.keys.remove(&entry.key);
+        }
+        self.tidy();
+        entry
+    }
+
+    fn entry(&self, place: Place) -> Option<&Entry> {
+        let slot = self.slots.get(place.slot as usize)?;
+        slot.entry
+            .as_ref()
+            .filter(|_| slot.generation == place.generation)
+    }
+
+    fn entry_mut(&mut self, place: Place) -> Option<&mut Entry> {
+        let slot = self.slots.get_mut(place.slot as usize)?;
+        slot.entry
+            .as_mut()
+            .filter(|_| slot.generation == place.generation)
+    }
+}

@@ -1,0 +1,178 @@
+//! The words between a delivery and its shell: facts in, actions and events out.
+
+use super::policies::BreakerState;
+use super::verdict::ExportVerdict;
+use crate::encode::{Request, Signal};
+use crate::outcome::{DropReason, ItemCounts};
+use crate::pipeline::stats::PipelineStats;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// The name of one export among all of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+/// The name that the shell gives to a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushId(pub u64);
+
+/// The answer to a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The items were taken.
+    Admitted,
+    /// The queue is full and its producers wait: nothing was counted, ask again after
+    /// [`WakeProducers`](DeliveryAction::WakeProducers).
+    Full,
+    /// The items were counted and dropped.
+    Dropped(DropReason),
+    /// The pipeline takes nothing more: nothing was counted.
+    Closed,
+}
+
+/// What the shell tells.
+#[derive(Debug)]
+pub enum DeliveryFact {
+    /// Nothing but the time: after a wake, and when [`poll_timeout`](super::Delivery::poll_timeout) is due.
+    Tick,
+    /// An export was handed to its exporter now; its latency runs from here. Without this fact it runs from the action.
+    Submitted(BatchId),
+    /// An export ended.
+    Ended(BatchId, ExportVerdict),
+    /// Everything admitted so far is to be exported without waiting for full batches.
+    Flush {
+        /// Its name.
+        flush: FlushId,
+        /// When the answer is due, whatever is left.
+        until: Instant,
+    },
+    /// Nothing more is admitted, and what there is is exported until then at the latest. A further drain can only be earlier.
+    Drain {
+        /// When everything left is dropped.
+        until: Instant,
+    },
+    /// An endpoint takes nothing more, for good.
+    EndpointGone {
+        /// Its leg.
+        leg: usize,
+        /// Its position in the leg.
+        endpoint: usize,
+    },
+    /// The shell goes away: what is queued is dropped with this reason, what is in flight becomes unknown.
+    Abandon(DropReason),
+    /// This is the child of a fork: everything belongs to the parent.
+    Forked,
+}
+
+/// What the shell is to do, in this order.
+#[derive(Debug)]
+pub enum DeliveryAction {
+    /// Hand the request to the exporter; the answer is [`Ended`](DeliveryFact::Ended).
+    Export {
+        /// The name of this export.
+        batch: BatchId,
+        /// The leg.
+        leg: usize,
+        /// The position of the endpoint in the leg.
+        endpoint: usize,
+        /// What to export.
+        request: Request,
+        /// Whether an attempt before was sent whole and not answered.
+        unanswered: bool,
+    },
+    /// Cancel the export; the answer is [`Ended`](DeliveryFact::Ended), at once.
+    Cancel {
+        /// Which export.
+        batch: BatchId,
+        /// Its leg.
+        leg: usize,
+        /// The position of its endpoint in the leg.
+        endpoint: usize,
+    },
+    /// A flush is over; each is answered once.
+    Flushed {
+        /// Which.
+        flush: FlushId,
+        /// What became of what it asked for.
+        report: FlushReport,
+    },
+    /// There is room again, and somebody was told [`Full`](Admission::Full) since it was last said; or the pipeline closed.
+    WakeProducers {
+        /// Items there is room for.
+        items: u64,
+        /// Bytes there is room for.
+        bytes: u64,
+        /// Whether it was closed: all are to be woken.
+        is_closed: bool,
+    },
+    /// The drain is over and everything is settled. Comes once; nothing comes after it but answers to later flushes.
+    Drained(PipelineStats),
+}
+
+/// What became of everything that was admitted before a flush and not settled then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// The items that settled, counted once for each leg.
+    pub counts: ItemCounts,
+    /// Items that were still queued or in flight when the time was over.
+    pub pending: u64,
+}
+
+impl FlushReport {
+    /// Whether everything was delivered.
+    pub const fn is_delivered(&self) -> bool {
+        self.pending == 0 && self.counts.total() == self.counts.delivered
+    }
+}
+
+/// A transition worth telling an operator.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum DeliveryEvent {
+    /// A circuit breaker changed its state.
+    Breaker {
+        /// The leg.
+        leg: usize,
+        /// The position of the endpoint in the leg.
+        endpoint: usize,
+        /// The state it went to.
+        state: BreakerState,
+        /// When an open one lets probes through.
+        until: Option<Instant>,
+    },
+    /// The first items were lost to a full queue since there last was room.
+    QueueOverflow {
+        /// The leg.
+        leg: usize,
+        /// The signal that came last.
+        signal: Signal,
+        /// How they were lost.
+        reason: DropReason,
+    },
+    /// Items waited for as long as an item may: the first since something was last delivered.
+    Expired {
+        /// The leg.
+        leg: usize,
+        /// Items of this batch.
+        items: u64,
+    },
+    /// A leg delivers again after failures.
+    Recovered {
+        /// The leg.
+        leg: usize,
+        /// How long nothing was delivered, from the first failure.
+        outage: Duration,
+        /// Items dropped meanwhile, for any reason.
+        dropped: u64,
+        /// Items that ended as unknown meanwhile.
+        unknown: u64,
+    },
+    /// An endpoint is gone for good.
+    EndpointGone {
+        /// The leg.
+        leg: usize,
+        /// The position of the endpoint in the leg.
+        endpoint: usize,
+    },
+}

@@ -1,0 +1,286 @@
+//! The future of a pipeline: moves facts and actions between its delivery and its exporters.
+
+use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
+use super::shared::{Shared, Wish, stats_of};
+use super::stats::PipelineStats;
+use crate::encode::Request;
+use crate::export::{ExportId, Exporter, Flight, Managed};
+use crate::outcome::DropReason;
+use crate::rt::{Runtime, Timer};
+use crate::stats::Report;
+use crate::time::Instant;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use futures_core::FusedFuture;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Rounds of work in one poll before it yields, so that a busy peer cannot hold an executor's thread.
+const ROUNDS_MAX: usize = 32;
+/// Verdicts taken from one exporter before the others are looked at.
+const VERDICTS_MAX: usize = 64;
+
+/// What moves a pipeline; made by [`Exporter::pipeline`](crate::Exporter::pipeline).
+///
+/// Run it anywhere: await it in a task of its own, or give it a thread by [`run_on_thread`](Self::run_on_thread). It spawns
+/// nothing. It also moves the other exports of its exporters where these have no [driver](crate::Exporter::driver), and
+/// keeps its exporters alive. On [`rt::Blocking`](crate::rt::Blocking) it blocks the thread that polls it until it ends.
+///
+/// It ends with the pipeline's [`Report`]: after a shutdown, when every handle is gone and everything is settled, or when no
+/// exporter is left that takes anything. Polled again, it gives the report again.
+///
+/// # Cancel safety
+///
+/// Dropping it at any time ends the pipeline: what is queued is dropped
+/// ([`DropReason::Cancelled`](crate::DropReason::Cancelled)), what is being exported is cancelled and counts as dropped or,
+/// where it had been sent whole, as unknown. Producers and flushes that wait get an error, shutdowns get the report.
+#[must_use = "nothing is exported unless the pipeline's future is run"]
+pub struct PipelineFuture<R: Runtime> {
+    shared: Arc<Shared>,
+    runtime: R,
+    timer: R::Timer,
+    endpoints: Vec<Endpoint<R>>,
+    report: Option<Report>,
+}
+
+/// One exporter of a pipeline.
+pub(super) struct Endpoint<R: Runtime> {
+    leg: usize,
+    position: usize,
+    flight: Flight<R>,
+    batches: HashMap<ExportId, BatchId>,
+    /// Keeps the exporter's driver running.
+    _exporter: Exporter<R>,
+}
+
+impl<R: Runtime> Endpoint<R> {
+    pub(super) fn new(leg: usize, position: usize, exporter: &Exporter<R>) -> Self {
+        Self {
+            leg,
+            position,
+            flight: Flight::new(exporter),
+            batches: HashMap::new(),
+            _exporter: exporter.clone(),
+        }
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<R: Runtime> Unpin for PipelineFuture<R> {}
+
+impl<R: Runtime> PipelineFuture<R> {
+    pub(super) fn new(shared: Arc<Shared>, runtime: R, endpoints: Vec<Endpoint<R>>) -> Self {
+        Self {
+            shared,
+            timer: runtime.timer(),
+            runtime,
+            endpoints,
+            report: None,
+        }
+    }
+
+    /// Works until nothing moves, the budget is spent or the end has come.
+    fn work(&mut self, cx: &mut Context<'_>) -> Poll<Report> {
+        // Before anything is looked at: a wake after the look then finds this waker.
+        self.shared.register(cx.waker());
+        for _ in 0..ROUNDS_MAX {
+            self.grant();
+            self.shared.handle(self.runtime.now(), DeliveryFact::Tick);
+            let has_acted = self.act();
+            if let Some(report) = &self.report {
+                return Poll::Ready(report.clone());
+            }
+            let has_moved = self.collect(cx);
+            match self.check_time(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Gone)) => return Poll::Ready(self.abandon(DropReason::Shutdown)),
+                Poll::Pending if has_acted || has_moved => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        // More may be waiting: come back after the executor's other tasks had their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes up what handles asked for; their times run from here.
+    fn grant(&mut self) {
+        for wish in self.shared.take_wishes() {
+            let now = self.runtime.now();
+            let fact = match wish {
+                Wish::Flush(flush, timeout) => DeliveryFact::Flush {
+                    flush,
+                    until: now + timeout,
+                },
+                Wish::Drain(timeout) => DeliveryFact::Drain { until: now + timeout },
+                Wish::Orphaned => DeliveryFact::Drain { until: Instant::MAX },
+            };
+            self.shared.handle(now, fact);
+        }
+    }
+
+    /// Carries out the delivery's actions.
+    fn act(&mut self) -> bool {
+        let mut has_acted = false;
+        while let Some(action) = self.shared.next_action() {
+            has_acted = true;
+            match action {
+                DeliveryAction::Export {
+                    batch,
+                    leg,
+                    endpoint,
+                    request,
+                    unanswered,
+                } => self.export(batch, (leg, endpoint), request, unanswered),
+                DeliveryAction::Cancel { batch, leg, endpoint } => self.cancel(batch, (leg, endpoint)),
+                told => self.tell(told),
+            }
+        }
+        has_acted
+    }
+
+    fn export(&mut self, batch: BatchId, at: (usize, usize), request: Request, unanswered: bool) {
+        let now = self.runtime.now();
+        let Some(endpoint) = self.endpoint(at) else { return };
+        let managed = Managed {
+            unanswered,
+            ..Managed::default()
+        };
+        let id = endpoint.flight.submit(request, Some(managed));
+        endpoint.batches.insert(id, batch);
+        self.shared.handle(now, DeliveryFact::Submitted(batch));
+    }
+
+    fn cancel(&mut self, batch: BatchId, at: (usize, usize)) {
+        let Some(endpoint) = self.endpoint(at) else { return };
+        let id = endpoint.batches.iter().find(|(_, other)| **other == batch);
+        let Some(id) = id.map(|(id, _)| *id) else { return };
+        endpoint.batches.remove(&id);
+        if let Some(result) = endpoint.flight.cancel(id) {
+            let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
+            self.shared.handle(self.runtime.now(), fact);
+        }
+    }
+
+    /// Passes on what others wait for.
+    fn tell(&mut self, action: DeliveryAction) {
+        match action {
+            DeliveryAction::Flushed { flush, report } => self.shared.answer_flush(flush, report),
+            DeliveryAction::WakeProducers { is_closed, .. } => self.shared.wake_producers(is_closed),
+            DeliveryAction::Drained(stats) => self.end(&stats),
+            DeliveryAction::Export { .. } | DeliveryAction::Cancel { .. } => {}
+        }
+    }
+
+    fn end(&mut self, stats: &PipelineStats) {
+        let report = Report {
+            stats: stats_of(stats),
+        };
+        self.shared.end(&report);
+        self.report = Some(report);
+    }
+
+    /// Takes the verdicts of the exporters.
+    fn collect(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut has_moved = false;
+        for endpoint in &mut self.endpoints {
+            for _ in 0..VERDICTS_MAX {
+                let Poll::Ready((id, result)) = endpoint.flight.poll(cx) else {
+                    break;
+                };
+                has_moved = true;
+                if let Some(batch) = endpoint.batches.remove(&id) {
+                    let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
+                    self.shared.handle(self.runtime.now(), fact);
+                }
+            }
+        }
+        has_moved
+    }
+
+    /// Sets the timer for what is due next; ready when something is due already.
+    fn check_time(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let Some(at) = self.shared.next_timeout() else {
+            return Poll::Pending;
+        };
+        if at <= self.runtime.now() {
+            return Poll::Ready(Ok(()));
+        }
+        // The runtime's code: its panic counts as its end.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.timer.poll_at(cx, at)));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            Ok(Poll::Ready(Err(_))) | Err(_) => Poll::Ready(Err(Gone)),
+        }
+    }
+
+    /// Ends everything now.
+    fn abandon(&mut self, reason: DropReason) -> Report {
+        let now = self.runtime.now();
+        for endpoint in &mut self.endpoints {
+            for (id, batch) in endpoint.batches.drain() {
+                if let Some(result) = endpoint.flight.cancel(id) {
+                    let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
+                    self.shared.handle(now, fact);
+                }
+            }
+        }
+        self.shared.handle(now, DeliveryFact::Abandon(reason));
+        while let Some(action) = self.shared.next_action() {
+            self.tell(action);
+        }
+        if self.report.is_none() {
+            self.end(&self.shared.stats());
+        }
+        self.report.clone().unwrap_or_else(|| self.shared.report_so_far())
+    }
+
+    fn endpoint(&mut self, at: (usize, usize)) -> Option<&mut Endpoint<R>> {
+        self.endpoints
+            .iter_mut()
+            .find(|endpoint| (endpoint.leg, endpoint.position) == at)
+    }
+}
+
+/// The runtime serves no more.
+struct Gone;
+
+impl<R: Runtime> Future for PipelineFuture<R> {
+    type Output = Report;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        let this = self.get_mut();
+        if let Some(report) = &this.report {
+            return Poll::Ready(report.clone());
+        }
+        let runtime = this.runtime.clone();
+        runtime.drive(cx, |cx| this.work(cx))
+    }
+}
+
+impl<R: Runtime> FusedFuture for PipelineFuture<R> {
+    fn is_terminated(&self) -> bool {
+        self.report.is_some()
+    }
+}
+
+impl<R: Runtime> Drop for PipelineFuture<R> {
+    fn drop(&mut self) {
+        if self.report.is_none() {
+            self.abandon(DropReason::Cancelled);
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for PipelineFuture<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipelineFuture")
+            .field("stats", &self.shared.stats())
+            .finish_non_exhaustive()
+    }
+}

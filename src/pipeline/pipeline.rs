@@ -1,0 +1,376 @@
+//! The handle that producers write to.
+
+use super::FlushReport;
+use super::delivery::{OpenBatch, OpenKey, Own};
+use super::flush::{Flush, PipelineShutdown};
+use super::park::{self, Limit};
+use super::queue::Place;
+use super::refusal::Refusal;
+use super::shared::{Shared, Wish, Write};
+use super::stats::PipelineStats;
+use crate::encode::{LogBatch, MetricBatch, Request, Signal, TraceBatch};
+use crate::error::Error;
+use crate::stats::Report;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+/// Where a program's threads and tasks put their telemetry; made by [`Exporter::pipeline`](crate::Exporter::pipeline).
+///
+/// Clones write to the same pipeline. Items are written straight into the open batch of their signal, which is shared by all
+/// producers; a producer that panics while it writes loses the item that it was writing and nothing else. Everything
+/// counts from the moment it is taken, and [`stats`](Self::stats) tells at any time what became of it.
+///
+/// When the queue is full, what happens is the signal's choice: see [`Overflow`](super::Overflow). Under
+/// [`Overflow::Block`](super::Overflow::Block), [`spans`](Self::spans), [`logs`](Self::logs), [`metrics`](Self::metrics) and
+/// [`send_blocking`](Self::send_blocking) block their thread: on an executor take the methods that are awaited, and never block
+/// the thread that the pipeline's future needs.
+///
+/// Dropping the last handle closes the pipeline: its future delivers what is queued and ends. Handles keep neither the
+/// future nor the exporter alive; once the future is gone they refuse everything ([`Refusal::is_closed`]) and nobody waits.
+#[derive(Clone)]
+pub struct Pipeline {
+    handle: Arc<Handle>,
+    own: Own,
+}
+
+/// What all clones share; its end is the end of the last.
+struct Handle {
+    core: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.wish(Wish::Orphaned);
+    }
+}
+
+impl Pipeline {
+    pub(super) fn new(core: Arc<Shared>) -> Self {
+        Self {
+            handle: Arc::new(Handle { core }),
+            own: Own::default(),
+        }
+    }
+
+    /// Writes spans into the open batch, of the pipeline's resource unless the closure names another, and of no scope
+    /// until it names one. Under [`Overflow::Block`](super::Overflow::Block) it blocks the thread while there is no room.
+    ///
+    /// The closure runs outside every lock; other producers write meanwhile. Where the batch is full afterwards, this
+    /// thread makes it a request.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] says why they were not taken; the closure has not run then.
+    ///
+    /// # Panics
+    ///
+    /// Where the closure does; what it had finished is kept.
+    pub fn spans(&self, write: impl FnOnce(&mut TraceBatch)) -> Result<(), Refusal> {
+        self.write(Signal::Traces, Spans(write))
+    }
+
+    /// Writes log records; as [`spans`](Self::spans).
+    ///
+    /// # Errors
+    ///
+    /// As [`spans`](Self::spans).
+    pub fn logs(&self, write: impl FnOnce(&mut LogBatch)) -> Result<(), Refusal> {
+        self.write(Signal::Logs, Logs(write))
+    }
+
+    /// Writes data points; as [`spans`](Self::spans).
+    ///
+    /// # Errors
+    ///
+    /// As [`spans`](Self::spans).
+    pub fn metrics(&self, write: impl FnOnce(&mut MetricBatch)) -> Result<(), Refusal> {
+        self.write(Signal::Metrics, Metrics(write))
+    }
+
+    /// As [`spans`](Self::spans), without ever waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`spans`](Self::spans); full also under [`Overflow::Block`](super::Overflow::Block), with nothing counted.
+    pub fn try_spans(&self, write: impl FnOnce(&mut TraceBatch)) -> Result<(), Refusal> {
+        self.try_write(Signal::Traces, Spans(write))
+    }
+
+    /// As [`logs`](Self::logs), without ever waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_spans`](Self::try_spans).
+    pub fn try_logs(&self, write: impl FnOnce(&mut LogBatch)) -> Result<(), Refusal> {
+        self.try_write(Signal::Logs, Logs(write))
+    }
+
+    /// As [`metrics`](Self::metrics), without ever waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_spans`](Self::try_spans).
+    pub fn try_metrics(&self, write: impl FnOnce(&mut MetricBatch)) -> Result<(), Refusal> {
+        self.try_write(Signal::Metrics, Metrics(write))
+    }
+
+    /// As [`spans`](Self::spans), for tasks: under [`Overflow::Block`](super::Overflow::Block) the future waits for room,
+    /// behind those who wait already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it has written nothing; whoever waits behind takes the turn. A future that is kept but
+    /// not polled holds up those behind it.
+    pub fn spans_async<F: FnOnce(&mut TraceBatch)>(
+        &self,
+        write: F,
+    ) -> impl Future<Output = Result<(), Refusal>> + use<F> {
+        self.clone().writing(Signal::Traces, Spans(write))
+    }
+
+    /// As [`logs`](Self::logs), for tasks; as [`spans_async`](Self::spans_async).
+    pub fn logs_async<F: FnOnce(&mut LogBatch)>(
+        &self,
+        write: F,
+    ) -> impl Future<Output = Result<(), Refusal>> + use<F> {
+        self.clone().writing(Signal::Logs, Logs(write))
+    }
+
+    /// As [`metrics`](Self::metrics), for tasks; as [`spans_async`](Self::spans_async).
+    pub fn metrics_async<F: FnOnce(&mut MetricBatch)>(
+        &self,
+        write: F,
+    ) -> impl Future<Output = Result<(), Refusal>> + use<F> {
+        self.clone().writing(Signal::Metrics, Metrics(write))
+    }
+
+    /// Queues a whole request. Under [`Overflow::Block`](super::Overflow::Block) it waits for room, behind those who wait
+    /// already; otherwise it is ready at once. Requests whose headers or times of their own differ are never merged. The
+    /// headers of [`with_header`](Self::with_header) are not added: the request says for itself what it has.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`spans_async`](Self::spans_async).
+    pub fn send(&self, request: Request) -> impl Future<Output = Result<(), Refusal>> + use<> {
+        self.clone().sending(request)
+    }
+
+    /// As [`send`](Self::send), blocking the thread, for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] says why it was not taken.
+    pub fn send_blocking(&self, request: Request, timeout: Duration) -> Result<(), Refusal> {
+        let sending = pin!(self.clone().sending(request));
+        park::wait(sending, Some(&Limit::after(timeout))).unwrap_or(Err(Refusal::TIMED_OUT))
+    }
+
+    /// Queues a whole request without ever waiting.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] says why it was not taken. To keep a request that was not, send a clone: clones share its bytes.
+    pub fn try_send(&self, request: Request) -> Result<(), Refusal> {
+        let core = self.core();
+        if core.has_line(request.signal()) {
+            return Err(Refusal::FULL);
+        }
+        core.try_send(request).unwrap_or(Err(Refusal::FULL))
+    }
+
+    /// A handle whose items carry a header of their own beside the exporter's, as a tenant's. They go into open batches of
+    /// their own and are never merged with others.
+    ///
+    /// # Errors
+    ///
+    /// A misuse error when the name or the value is not fit for gRPC metadata.
+    pub fn with_header(&self, name: &str, value: &str) -> Result<Self, Error> {
+        let bare = self
+            .own
+            .apply(Request::from_segments(Signal::Traces, 0, Vec::new()));
+        Ok(Self {
+            handle: self.handle.clone(),
+            own: Own::of(&bare.with_header(name, value)?),
+        })
+    }
+
+    /// Exports everything taken so far without waiting for full batches, and tells what became of it: ready when all of it
+    /// is settled, at the latest after `timeout` from when the pipeline's future sees it.
+    ///
+    /// # Errors
+    ///
+    /// The future's: a shutdown error, when the pipeline has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, the flush goes on and nobody is told.
+    pub fn flush(&self, timeout: Duration) -> Flush {
+        Flush::new(self.core().clone(), timeout)
+    }
+
+    /// As [`flush`](Self::flush), blocking the thread, for `timeout` at most whatever the pipeline's future does.
+    ///
+    /// # Errors
+    ///
+    /// As the future of [`flush`](Self::flush).
+    pub fn flush_blocking(&self, timeout: Duration) -> Result<FlushReport, Error> {
+        Flush::new(self.core().clone(), timeout).wait(timeout)
+    }
+
+    /// Ends the pipeline and all its handles: nothing more is taken, producers that wait are refused, and what is queued has
+    /// until `timeout` from when the pipeline's future sees it. What is left then is dropped. Of several shutdowns the
+    /// earliest end counts, and each gets the report. One after the end gets it at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, the shutdown goes on.
+    pub fn shutdown(&self, timeout: Duration) -> PipelineShutdown {
+        PipelineShutdown::new(self.core().clone(), timeout)
+    }
+
+    /// As [`shutdown`](Self::shutdown), blocking the thread, for `timeout` at most whatever the pipeline's future does. What
+    /// is not settled then is told as queued and in flight.
+    pub fn shutdown_blocking(&self, timeout: Duration) -> Report {
+        PipelineShutdown::new(self.core().clone(), timeout).wait(timeout)
+    }
+
+    /// The account at this moment.
+    pub fn stats(&self) -> PipelineStats {
+        self.core().stats()
+    }
+
+    /// Whether it takes nothing more.
+    pub fn is_closed(&self) -> bool {
+        self.core().is_closed()
+    }
+
+    fn core(&self) -> &Arc<Shared> {
+        &self.handle.core
+    }
+
+    fn key(&self, signal: Signal) -> OpenKey {
+        OpenKey {
+            signal,
+            own: self.own.clone(),
+        }
+    }
+
+    fn write<W: Write>(&self, signal: Signal, write: W) -> Result<(), Refusal> {
+        let core = self.core();
+        let write = match core.has_line(signal) {
+            true => write,
+            false => match core.try_write(&self.key(signal), write) {
+                Ok(written) => return written,
+                Err(write) => write,
+            },
+        };
+        let writing = pin!(self.clone().writing(signal, write));
+        park::wait(writing, None).unwrap_or(Err(Refusal::TIMED_OUT))
+    }
+
+    fn try_write<W: Write>(&self, signal: Signal, write: W) -> Result<(), Refusal> {
+        let core = self.core();
+        if core.has_line(signal) {
+            return Err(Refusal::FULL);
+        }
+        let written = core.try_write(&self.key(signal), write);
+        written.unwrap_or(Err(Refusal::FULL))
+    }
+
+    async fn writing<W: Write>(self, signal: Signal, write: W) -> Result<(), Refusal> {
+        let key = self.key(signal);
+        let mut standing = Standing::new(self.core(), signal);
+        let mut write = Some(write);
+        poll_fn(|cx| standing.poll(cx, &mut write, |core, write| core.try_write(&key, write))).await
+    }
+
+    async fn sending(self, request: Request) -> Result<(), Refusal> {
+        let mut standing = Standing::new(self.core(), request.signal());
+        let mut request = Some(request);
+        poll_fn(|cx| standing.poll(cx, &mut request, Shared::try_send)).await
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("own", &self.own)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+/// A producer that may have to wait; it leaves the line when it is dropped.
+struct Standing<'a> {
+    core: &'a Shared,
+    signal: Signal,
+    place: Option<Place>,
+}
+
+impl<'a> Standing<'a> {
+    fn new(core: &'a Shared, signal: Signal) -> Self {
+        Self {
+            core,
+            signal,
+            place: None,
+        }
+    }
+
+    /// Tries with `what` when it is this one's turn; where there is no room, it comes back.
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        what: &mut Option<T>,
+        mut attempt: impl FnMut(&Shared, T) -> Result<Result<(), Refusal>, T>,
+    ) -> Poll<Result<(), Refusal>> {
+        let core = self.core;
+        core.poll_turn(cx, self.signal, &mut self.place, || {
+            match attempt(core, what.take()?) {
+                Ok(done) => Some(done),
+                Err(back) => {
+                    *what = Some(back);
+                    None
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.core.leave_line(self.signal, &mut self.place);
+    }
+}
+
+struct Spans<F>(F);
+struct Logs<F>(F);
+struct Metrics<F>(F);
+
+impl<F: FnOnce(&mut TraceBatch)> Write for Spans<F> {
+    fn write(self, batch: &mut OpenBatch) {
+        if let OpenBatch::Traces(batch) = batch {
+            (self.0)(batch);
+        }
+    }
+}
+
+impl<F: FnOnce(&mut LogBatch)> Write for Logs<F> {
+    fn write(self, batch: &mut OpenBatch) {
+        if let OpenBatch::Logs(batch) = batch {
+            (self.0)(batch);
+        }
+    }
+}
+
+impl<F: FnOnce(&mut MetricBatch)> Write for Metrics<F> {
+    fn write(self, batch: &mut OpenBatch) {
+        if let OpenBatch::Metrics(batch) = batch {
+            (self.0)(batch);
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! What handles and the future of a pipeline share: the delivery behind one short lock, and everybody who waits.
+//!
+//! The lock is held for one step of the delivery and nothing else: items are written, requests dropped, flushes answered
+//! and everybody woken outside of it.
+
+use super::delivery::{
+    Admission, Delivery, DeliveryAction, DeliveryFact, FlushId, FlushReport, Garbage, OpenBatch, OpenKey,
+    OpenTicket,
+};
+use super::queue::{Line, Place};
+use super::refusal::Refusal;
+use super::stats::PipelineStats;
+use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
+use crate::export::lock;
+use crate::stats::{Report, Stats};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use futures_channel::oneshot;
+use futures_util::task::AtomicWaker;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+/// What a flush is answered with, and a shutdown.
+type FlushSender = oneshot::Sender<FlushReport>;
+type ReportSender = oneshot::Sender<Report>;
+
+pub(crate) struct Shared {
+    delivery: Mutex<Delivery>,
+    /// Whose spans, records and data points the handles write.
+    resource: Resource,
+    /// The pipeline's future.
+    driver: AtomicWaker,
+    /// Producers that wait for room, by signal: each overflows in its own way.
+    lines: [Line; Signal::ALL.len()],
+    desk: Mutex<Desk>,
+    /// Nothing is admitted any more; set before anybody who waits is woken for it.
+    is_closed: AtomicBool,
+}
+
+/// What the handles want of the future, and who waits for its answer.
+#[derive(Default)]
+struct Desk {
+    wishes: Vec<Wish>,
+    flushes: HashMap<FlushId, FlushSender>,
+    flushes_begun: u64,
+    closings: Vec<ReportSender>,
+    /// The closed account, once there is one.
+    report: Option<Report>,
+}
+
+/// What a handle asked for; its time runs from when the future sees it, since handles know no clock.
+pub(super) enum Wish {
+    Flush(FlushId, Duration),
+    Drain(Duration),
+    /// The last handle is gone: what is left is delivered, however long that takes.
+    Orphaned,
+}
+
+impl Shared {
+    pub(super) fn new(delivery: Delivery, resource: Resource) -> Self {
+        Self {
+            delivery: Mutex::new(delivery),
+            resource,
+            driver: AtomicWaker::new(),
+            lines: Default::default(),
+            desk: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    // The producers' side.
+
+    /// Lets `write` add to the open batch of a key, if there is room now; hands `write` back if there is none.
+    pub(super) fn try_write<W: Write>(&self, key: &OpenKey, write: W) -> Result<Result<(), Refusal>, W> {
+        let (taken, garbage) = self.step(|delivery| delivery.begin(key, 1, 1));
+        drop(garbage);
+        match taken {
+            Ok(ticket) => {
+                let mut out = Out {
+                    core: self,
+                    ticket: Some(ticket),
+                };
+                if let Some(ticket) = &mut out.ticket {
+                    write.write(self.open(ticket, key.signal));
+                }
+                Ok(Ok(()))
+            }
+            Err(Admission::Full) => Err(write),
+            Err(refused) => Ok(Err(Refusal::of(refused))),
+        }
+    }
+
+    /// Queues a request, if there is room now; hands it back if there is none.
+    pub(super) fn try_send(&self, request: Request) -> Result<Result<(), Refusal>, Request> {
+        let (admission, garbage) = self.step(|delivery| delivery.push(&request));
+        drop(garbage);
+        match admission {
+            Admission::Admitted => Ok(Ok(())),
+            Admission::Full => Err(request),
+            refused => Ok(Err(Refusal::of(refused))),
+        }
+    }
+
+    /// Whether somebody waits for room already: nobody overtakes.
+    pub(super) fn has_line(&self, signal: Signal) -> bool {
+        !self.lines[signal.index()].is_empty() && !self.is_closed()
+    }
+
+    /// Asks `attempt` as soon as it is this place's turn; `None` from it means that there is no room.
+    pub(super) fn poll_turn<T>(
+        &self,
+        cx: &mut Context<'_>,
+        signal: Signal,
+        place: &mut Option<Place>,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Poll<T> {
+        let line = &self.lines[signal.index()];
+        if place.is_none() && line.is_empty() {
+            if let Some(value) = attempt() {
+                return Poll::Ready(value);
+            }
+        }
+        // Before the next look, so that room that is made after it finds this waker.
+        let is_first = line.stand(place, cx.waker());
+        if !is_first && !self.is_closed() {
+            return Poll::Pending;
+        }
+        match attempt() {
+            Some(value) => {
+                line.leave(place);
+                Poll::Ready(value)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    pub(super) fn leave_line(&self, signal: Signal, place: &mut Option<Place>) {
+        self.lines[signal.index()].leave(place);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn stats(&self) -> PipelineStats {
+        lock(&self.delivery).stats()
+    }
+
+    /// Asks the future for something.
+    pub(super) fn wish(&self, wish: Wish) {
+        lock(&self.desk).wishes.push(wish);
+        self.wake_driver();
+    }
+
+    /// Asks for a flush; the answer never comes once the pipeline has ended.
+    pub(super) fn flush(&self, timeout: Duration) -> (FlushId, oneshot::Receiver<FlushReport>) {
+        let (sender, receiver) = oneshot::channel();
+        let flush = {
+            let mut desk = lock(&self.desk);
+            let flush = FlushId(desk.flushes_begun);
+            desk.flushes_begun += 1;
+            if desk.report.is_none() {
+                desk.flushes.insert(flush, sender);
+                desk.wishes.push(Wish::Flush(flush, timeout));
+            }
+            flush
+        };
+        self.wake_driver();
+        (flush, receiver)
+    }
+
+    /// Nobody waits for this flush any more.
+    pub(super) fn forget_flush(&self, flush: FlushId) {
+        let forgotten = lock(&self.desk).flushes.remove(&flush);
+        drop(forgotten);
+    }
+
+    /// Asks for the end; the report comes with it, or at once where it has come already.
+    pub(super) fn shutdown(&self, timeout: Duration) -> oneshot::Receiver<Report> {
+        let (sender, receiver) = oneshot::channel();
+        let ended = {
+            let mut desk = lock(&self.desk);
+            match desk.report.clone() {
+                Some(report) => Some((sender, report)),
+                None => {
+                    desk.closings.push(sender);
+                    desk.wishes.push(Wish::Drain(timeout));
+                    None
+                }
+            }
+        };
+        match ended {
+            Some((sender, report)) => drop(sender.send(report)),
+            None => self.wake_driver(),
+        }
+        receiver
+    }
+
+    /// What became of a flush whose time is over for the one who waits, and who is told no more.
+    pub(super) fn flush_so_far(&self, flush: FlushId) -> FlushReport {
+        let delivery = lock(&self.delivery);
+        delivery.flush_so_far(flush).unwrap_or_else(|| {
+            // The future has not seen it, or the pipeline has ended meanwhile.
+            let total = delivery.stats().total;
+            FlushReport {
+                pending: total.queued + total.in_flight,
+                ..FlushReport::default()
+            }
+        })
+    }
+
+    /// The account as it is, or as it was closed.
+    pub(super) fn report_so_far(&self) -> Report {
+        self.report().unwrap_or_else(|| Report {
+            stats: stats_of(&self.stats()),
+        })
+    }
+
+    /// The closed account, once there is one.
+    pub(crate) fn report(&self) -> Option<Report> {
+        lock(&self.desk).report.clone()
+    }
+
+    fn open<'a>(&self, ticket: &'a mut OpenTicket, signal: Signal) -> &'a mut OpenBatch {
+        let batch = ticket.batch.get_or_insert_with(|| match signal {
+            Signal::Metrics => OpenBatch::Metrics(MetricBatch::new(&self.resource)),
+            Signal::Logs => OpenBatch::Logs(LogBatch::new(&self.resource)),
+            _ => OpenBatch::Traces(TraceBatch::new(&self.resource)),
+        });
+        // What the producer before named belongs to it alone.
+        match batch {
+            OpenBatch::Traces(batch) => drop(batch.resource(&self.resource)),
+            OpenBatch::Metrics(batch) => drop(batch.resource(&self.resource)),
+            OpenBatch::Logs(batch) => drop(batch.resource(&self.resource)),
+        }
+        batch
+    }
+
+    fn wake_driver(&self) {
+        if let Some(waker) = self.driver.take() {
+            super::queue::wake(waker);
+        }
+    }
+
+    // The future's side.
+
+    /// Notes the future's waker. It comes before the future looks.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.driver.register(waker);
+    }
+
+    /// What the handles asked for since the last question.
+    pub(super) fn take_wishes(&self) -> Vec<Wish> {
+        core::mem::take(&mut lock(&self.desk).wishes)
+    }
+
+    /// Tells the delivery a fact.
+    pub(super) fn handle(&self, now: Instant, fact: DeliveryFact) {
+        let garbage = {
+            let mut delivery = lock(&self.delivery);
+            delivery.handle(now, fact);
+            delivery.take_garbage()
+        };
+        drop(garbage);
+    }
+
+    /// What the future is to do next.
+    pub(super) fn next_action(&self) -> Option<DeliveryAction> {
+        lock(&self.delivery).poll_action()
+    }
+
+    /// When the delivery is to be told the time.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        lock(&self.delivery).poll_timeout()
+    }
+
+    /// One step of a producer. What it leaves to be dropped is dropped by the caller, outside the lock.
+    fn step<T>(&self, step: impl FnOnce(&mut Delivery) -> T) -> (T, Garbage) {
+        let (value, must_wake, garbage) = {
+            let mut delivery = lock(&self.delivery);
+            let value = step(&mut delivery);
+            (value, delivery.take_wake(), delivery.take_garbage())
+        };
+        if must_wake {
+            self.wake_driver();
+        }
+        (value, garbage)
+    }
+
+    pub(super) fn answer_flush(&self, flush: FlushId, report: FlushReport) {
+        let sender = lock(&self.desk).flushes.remove(&flush);
+        if let Some(sender) = sender {
+            // The wake is the waiting future's own code.
+            let _ = catch_unwind(AssertUnwindSafe(|| sender.send(report)));
+        }
+    }
+
+    /// There is room again, or will never be any more.
+    pub(super) fn wake_producers(&self, is_closed: bool) {
+        if is_closed {
+            self.is_closed.store(true, Ordering::SeqCst);
+        }
+        for line in &self.lines {
+            match is_closed {
+                true => line.wake_all(),
+                false => line.wake_first(),
+            }
+        }
+    }
+
+    /// The account is closed: everybody who waits is told.
+    pub(super) fn end(&self, report: &Report) {
+        let (closings, flushes) = {
+            let mut desk = lock(&self.desk);
+            desk.report.get_or_insert_with(|| report.clone());
+            desk.wishes.clear();
+            (
+                core::mem::take(&mut desk.closings),
+                core::mem::take(&mut desk.flushes),
+            )
+        };
+        self.wake_producers(true);
+        for sender in closings {
+            let _ = catch_unwind(AssertUnwindSafe(|| sender.send(report.clone())));
+        }
+        for (_, sender) in flushes {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(sender)));
+        }
+    }
+}
+
+/// What a producer writes into an open batch.
+pub(super) trait Write {
+    fn write(self, batch: &mut OpenBatch);
+}
+
+/// An open batch in the hands of a producer; it comes back also when the writing panicked.
+struct Out<'a> {
+    core: &'a Shared,
+    ticket: Option<OpenTicket>,
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        let Some(mut ticket) = self.ticket.take() else {
+            return;
+        };
+        ticket.seal();
+        let ((), garbage) = self.core.step(|delivery| delivery.put_back(ticket));
+        drop(garbage);
+    }
+}
+
+/// The account of a pipeline in the words of an exporter's.
+pub(super) fn stats_of(stats: &PipelineStats) -> Stats {
+    let mut whole = Stats::default();
+    for leg in &stats.legs {
+        add_leg(&mut whole, leg);
+    }
+    whole
+}
+
+/// Adds the account of one leg to an exporter's.
+pub(crate) fn add_leg(stats: &mut Stats, leg: &super::stats::LegStats) {
+    let account = &leg.account;
+    stats.accepted += account.accepted;
+    stats.delivered += account.delivered;
+    stats.rejected += account.rejected;
+    for (sum, count) in stats.dropped.iter_mut().zip(account.dropped) {
+        *sum += count;
+    }
+    stats.unknown += account.unknown;
+    stats.queued += account.queued;
+    stats.in_flight += account.in_flight;
+}
