@@ -13,7 +13,7 @@ from proxies import Envoy
 COLLECTORS = 3
 # Items that show that a collector takes part.
 SHARE = 200
-# A pipeline gives a collector that failed 30 s before it tries it again.
+# Far longer than a pipeline of the driver's leaves a collector alone that failed.
 WAIT_SECONDS = 60
 
 
@@ -181,6 +181,42 @@ def fan_out(fleet):
 def everything():
     """What is run for the adapters that meet everything."""
     return [balanced, round_robin, failover, fan_out]
+
+
+class Told:
+    """A manifest of so many items, as a driver would have written it."""
+
+    def __init__(self, count):
+        items = [{"signal": "traces", "trace_id": "t", "span_id": str(number), "name": "work"} for number in range(count)]
+        self.items = {records.key(item): (0, item) for item in items}
+        self.problems = []
+
+    def record(self):
+        return [dict(item) for _, item in self.items.values()]
+
+
+def self_test():
+    """Records that lie, each with what is wrong if the lie is not noticed."""
+    manifest = Told(5)
+    account = {"delivered": 5, "unknown": 0, "possible_duplicates": 1}
+    whole = manifest.record()
+    altered = [{**whole[0], "name": "play"}, *whole[1:]]
+    invented = [*whole, {**whole[0], "span_id": "9"}]
+    for lie, record, told, telling in [
+        ("a lost item", whole[1:], account, "was never received"),
+        ("an altered item", altered, account, "was altered"),
+        ("an invented item", invented, account, "never sent"),
+        ("duplicates beyond the account", [*whole, *whole[:2]], account, "arrived twice"),
+        ("an account that lacks items", whole, {**account, "delivered": 4}, "the account is"),
+    ]:
+        try:
+            delivered(manifest, record, told)
+            problem = "it is not noticed"
+        except Failed as failure:
+            problem = None if telling in str(failure) else str(failure)
+        yield f"the fleet notices {lie}", problem
+    problem = None if delivered(manifest, [*whole, whole[0]], account) == 1 else "it is not counted"
+    yield "the fleet counts a duplicate that is accounted for", problem
 
 
 def run(check, name, folder, driver, adapter):

@@ -118,6 +118,9 @@ def self_test(folder):
         else:
             failed += 1
             print(f"FAIL the verifier does not notice: {lie}: {problems}")
+    for told, problem in fleet.self_test():
+        passed, failed = (passed, failed + 1) if problem else (passed + 1, failed)
+        print(f"FAIL {told}: {problem}" if problem else f"ok   {told}")
     return passed, failed
 
 
