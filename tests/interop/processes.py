@@ -139,5 +139,9 @@ class Scenario:
             except json.JSONDecodeError as error:
                 raise Failed(f"a record was cut short: {error}") from None
         finally:
-            for child in reversed(self.children):
-                child.kill()
+            self.end()
+
+    def end(self):
+        """Ends every process that is left."""
+        for child in reversed(self.children):
+            child.kill()

@@ -38,7 +38,7 @@ class Envoy(Proxy):
 
     name = "envoy"
 
-    def command(self, folder, port, sink):
+    def command(self, folder, port, *sinks):
         http2 = {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"}
         manager = {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
@@ -81,7 +81,9 @@ class Envoy(Proxy):
                         "connect_timeout": "5s",
                         "load_assignment": {
                             "cluster_name": "sink",
-                            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(sink)}}]}],
+                            "endpoints": [
+                                {"lb_endpoints": [{"endpoint": {"address": address(sink)}} for sink in sinks]}
+                            ],
                         },
                         "typed_extension_protocol_options": {
                             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

@@ -158,3 +158,9 @@ def read(path):
     """The lines of a file, in order."""
     with open(path, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+def read_killed(path):
+    """As `read`, of a writer that may have been killed: what it had not written to its end was not answered."""
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.endswith("\n")]

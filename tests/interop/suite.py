@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import fleet
 import verify
 from peers import Answers, Grpcio, GrpcJs
 from processes import Failed, Scenario
@@ -56,6 +57,27 @@ def run_all(driver, adapters, folder, only, scenarios_of):
     return passed, failed
 
 
+def run_fleets(driver, adapters, folder, only):
+    """As `run_all`, against several collectors at a time."""
+    passed = failed = 0
+    for adapter in adapters:
+        for check in fleet.everything():
+            name = f"{adapter}-fleet-{check.__name__}"
+            if only not in name:
+                continue
+            began = time.monotonic()
+            try:
+                said = fleet.run(check, name, folder / name, driver, adapter)
+            except Failed as failure:
+                failed += 1
+                print(f"FAIL {name}: {failure} (logs: {folder / name})", flush=True)
+                continue
+            passed += 1
+            print(f"ok   {name}: {said} ({time.monotonic() - began:.1f} s)", flush=True)
+            shutil.rmtree(folder / name)
+    return passed, failed
+
+
 def self_test(folder):
     """The suite with a driver on grpcio, metrics and logs too, then with manifests that lie."""
     client = [sys.executable, str(HERE / "client.py")]
@@ -96,6 +118,9 @@ def self_test(folder):
         else:
             failed += 1
             print(f"FAIL the verifier does not notice: {lie}: {problems}")
+    for told, problem in fleet.self_test():
+        passed, failed = (passed, failed + 1) if problem else (passed + 1, failed)
+        print(f"FAIL {told}: {problem}" if problem else f"ok   {told}")
     return passed, failed
 
 
@@ -129,6 +154,8 @@ def main():
             options.only,
             lambda adapter: everything() if is_thorough or adapter in THOROUGH else core(),
         )
+        fleets = run_fleets([options.driver], options.adapter or THOROUGH, folder, options.only)
+        passed, failed = passed + fleets[0], failed + fleets[1]
     if not failed:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{passed} passed, {failed} failed")

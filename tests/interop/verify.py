@@ -2,7 +2,8 @@
 
 A manifest has two kinds of lines. `{"batch": N, "item": {...}}` is a span, a data point or a log record in the form of
 records.py; `{"batch": N, "outcome": "ok", "delivered": N, "rejected": N, "attempts": N}` or
-`{"batch": N, "outcome": "error", "error": "...", "grpc_status": N}` is the verdict of a batch.
+`{"batch": N, "outcome": "error", "error": "...", "grpc_status": N}` is the verdict of a batch. Of what went through a
+pipeline there are no verdicts; `{"account": {...}}` is its account, one for each collector that gets everything.
 """
 
 import argparse
@@ -19,8 +20,12 @@ class Manifest:
     def __init__(self, path):
         self.items = {}
         self.verdicts = {}
+        self.accounts = []
         self.problems = []
         for line in records.read(path):
+            if "account" in line:
+                self.accounts.append(line["account"])
+                continue
             batch = line["batch"]
             if "item" in line:
                 key = records.key(line["item"])
@@ -31,7 +36,8 @@ class Manifest:
                 self.problems.append(f"the manifest has two verdicts on batch {batch}")
             else:
                 self.verdicts[batch] = line
-        for batch in {batch for batch, _ in self.items.values()} - self.verdicts.keys():
+        # What went through a pipeline has an account in place of verdicts.
+        for batch in set() if self.accounts else {batch for batch, _ in self.items.values()} - self.verdicts.keys():
             self.problems.append(f"batch {batch} has no verdict")
 
     def is_accepted(self, batch):
@@ -72,6 +78,23 @@ def compare(manifest, record):
         if manifest.is_accepted(batch) and received[key] != 1:
             problems.append(f"{key} of batch {batch} was received {received[key]} times")
     return problems
+
+
+def at_least_once(manifest, record):
+    """Problems in words (items lost, altered, never sent), and how many receipts were not the first of their item."""
+    problems = list(manifest.problems)
+    received = Counter()
+    for line in record:
+        key = records.key(line)
+        received[key] += 1
+        if key not in manifest.items:
+            problems.append(f"{key} was received and never sent")
+            continue
+        differs = difference(manifest.items[key][1], line)
+        if differs:
+            problems.append(f"{key} was altered: {differs}")
+    problems += [f"{key} was never received" for key in manifest.items if not received[key]]
+    return problems, sum(count - 1 for count in received.values())
 
 
 def main():

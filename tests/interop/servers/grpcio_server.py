@@ -88,6 +88,7 @@ class Logs(logs_grpc.LogsServiceServicer):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", required=True, help="file to write what was accepted to")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default one that is free)")
     parser.add_argument("--message-bytes-max", type=int, default=4 << 20, help="largest request (default 4 MiB)")
     parser.add_argument("--partial-success", type=int, default=0, help="items to call rejected in every answer")
     parser.add_argument("--fail-first", type=int, default=0, help="requests to answer UNAVAILABLE first")
@@ -104,6 +105,7 @@ def main():
     traces_grpc.add_TraceServiceServicer_to_server(Traces(record), server)
     metrics_grpc.add_MetricsServiceServicer_to_server(Metrics(record), server)
     logs_grpc.add_LogsServiceServicer_to_server(Logs(record), server)
+    address = f"127.0.0.1:{options.port}"
     if options.cert:
         read = lambda path: Path(path).read_bytes() if path else None  # noqa: E731
         credentials = grpc.ssl_server_credentials(
@@ -111,9 +113,9 @@ def main():
             root_certificates=read(options.client_ca),
             require_client_auth=options.client_ca is not None,
         )
-        port = server.add_secure_port("127.0.0.1:0", credentials)
+        port = server.add_secure_port(address, credentials)
     else:
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(address)
     server.start()
     print(json.dumps({"port": port}), flush=True)
     sys.stdin.buffer.read()

@@ -96,11 +96,12 @@ fn custom(options: &Options, manifest: &Manifest) -> Sent {
     Ok(exporter.stats())
 }
 
-fn config(options: &Options) -> Config {
+/// What every exporter of a run is built from.
+pub fn config(options: &Options) -> Config {
     let mut config = Config::new()
         .with_protocol(options.protocol)
         .with_compression(options.compression)
-        .with_endpoint(&options.endpoint);
+        .with_endpoint(&options.endpoints[0]);
     if let Some(ca) = &options.ca {
         let mut tls = Tls::new().with_ca_file(ca);
         if let Some((certificate, key)) = &options.client {

@@ -4,6 +4,7 @@
 
 mod adapters;
 mod custom;
+mod deliver;
 mod manifest;
 mod options;
 mod plan;
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let manifest = Manifest::create(&options.manifest)?;
+    if let Some(how) = options.deliver {
+        deliver::deliver(options, how, &manifest)?;
+        return Ok(manifest.close()?);
+    }
     let stats = adapters::send(options, &manifest)?;
     manifest.close()?;
     if !stats.is_conserved() || stats.in_flight != 0 {

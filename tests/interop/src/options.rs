@@ -26,11 +26,19 @@ const SIGNALS: [(&str, Signal); 3] = [
     ("logs", Signal::Logs),
 ];
 
+const DELIVERIES: [(&str, Deliver); 4] = [
+    ("one", Deliver::One),
+    ("failover", Deliver::Failover),
+    ("round-robin", Deliver::RoundRobin),
+    ("fan-out", Deliver::FanOut),
+];
+
 /// What the command line may hold.
 pub const USAGE: &str =
     "usage: interop --adapter tokio|smol|futures-io|blocking|custom --endpoint URL --manifest FILE
                [--protocol grpc|http/protobuf|http/json] [--compression none|gzip|zstd]
                [--ca FILE] [--cert FILE --key FILE] [--signal traces|metrics|logs]
+               [--deliver one|failover|round-robin|fan-out [--endpoint URL]...]
                [--callers N] [--batches N] [--items N] [--batch-bytes N] [--big-bytes N]";
 
 /// Where sockets and time come from.
@@ -48,13 +56,28 @@ pub enum Adapter {
     Custom,
 }
 
+/// How a pipeline delivers, until standard input ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    /// To one collector.
+    One,
+    /// To the first that is up.
+    Failover,
+    /// To each in turn.
+    RoundRobin,
+    /// To all.
+    FanOut,
+}
+
 /// What to send, through what, where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Where sockets and time come from.
     pub adapter: Adapter,
-    /// The collector's URL.
-    pub endpoint: String,
+    /// The collector's URL, or those of several, to which only a pipeline delivers.
+    pub endpoints: Vec<String>,
+    /// How a pipeline delivers, where one is to.
+    pub deliver: Option<Deliver>,
     /// The file that tells what was sent.
     pub manifest: PathBuf,
     /// How requests are put on the wire.
@@ -86,7 +109,7 @@ impl Options {
     ///
     /// In words, what is missing or wrong.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut adapter, mut endpoint, mut manifest) = (None, None, None);
+        let (mut adapter, mut endpoints, mut deliver, mut manifest) = (None, Vec::new(), None, None);
         let (mut protocol, mut compression) = (Protocol::Grpc, Compression::None);
         let (mut ca, mut cert, mut key, mut signal) = (None, None, None, Signal::Traces);
         let (mut callers, mut batches, mut items, mut batch_bytes, mut big_bytes) = (4, 20, 500, 0, 0);
@@ -96,7 +119,8 @@ impl Options {
                 .ok_or_else(|| format!("{name} lacks its value"))?;
             match &*name {
                 "--adapter" => adapter = Some(named(&name, &value, &ADAPTERS)?),
-                "--endpoint" => endpoint = Some(value),
+                "--endpoint" => endpoints.push(value),
+                "--deliver" => deliver = Some(named(&name, &value, &DELIVERIES)?),
                 "--manifest" => manifest = Some(PathBuf::from(value)),
                 "--callers" => callers = number(&name, &value)?,
                 "--batches" => batches = number(&name, &value)?,
@@ -115,9 +139,18 @@ impl Options {
         if callers == 0 || items == 0 {
             return Err("--callers and --items must be more than 0".into());
         }
+        if endpoints.is_empty() {
+            return Err("--endpoint is missing".into());
+        }
+        if endpoints.len() > 1 && deliver.is_none_or(|how| how == Deliver::One) {
+            return Err(
+                "several times --endpoint goes with --deliver failover, round-robin or fan-out".into(),
+            );
+        }
         Ok(Self {
             adapter: adapter.ok_or("--adapter is missing")?,
-            endpoint: endpoint.ok_or("--endpoint is missing")?,
+            endpoints,
+            deliver,
             manifest: manifest.ok_or("--manifest is missing")?,
             protocol,
             compression,
@@ -170,6 +203,8 @@ mod tests {
         let complete = "--adapter smol --endpoint e --manifest m";
         for (line, telling) in [
             ("--endpoint e --manifest m", "--adapter is missing"),
+            ("--adapter smol --manifest m", "--endpoint is missing"),
+            (&*format!("{complete} --endpoint f"), "several times --endpoint"),
             ("--adapter none", "--adapter does not take"),
             ("--adapter", "--adapter lacks its value"),
             (&*format!("{complete} --items x"), "--items takes a number"),

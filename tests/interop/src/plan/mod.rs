@@ -60,7 +60,8 @@ pub fn big(options: &Options) -> Option<Batch> {
 }
 
 impl Batch {
-    fn new(signal: Signal, number: usize, count: usize, text_bytes: usize) -> Self {
+    /// So many items with so many bytes of text each.
+    pub fn new(signal: Signal, number: usize, count: usize, text_bytes: usize) -> Self {
         let batch = number as u64;
         let indices = 0..count as u64;
         let items = match signal {
