@@ -9,7 +9,7 @@ use crate::export::ExportId;
 use crate::export::machine::{AttemptEnd, Machine, Next};
 use crate::observe::{Budget, Event, EventKind, SelfMetrics, Transition};
 use crate::outcome::{DropReason, Outcome};
-use crate::policy;
+use crate::policy::{self, Class};
 use crate::protocol::{CallEnd, Connection, Peer};
 use crate::time::Instant;
 use alloc::borrow::Cow;
@@ -43,18 +43,12 @@ impl Sign {
             | AttemptEnd::NotAuthorized(_)
             | AttemptEnd::Call(_) => return Self::Bad,
         };
-        if answer.code == crate::Code::OK {
-            return Self::Good;
-        }
-        let has_hint = answer.retry_after.is_some();
-        match (
-            policy::is_retryable_answer(answer.code, has_hint, answer.is_http),
-            answer.retry_after,
-        ) {
-            (true, Some(wait)) => Self::Throttled(wait),
-            (true, None) => Self::Bad,
+        match policy::classify(answer.result()) {
+            Class::Accepted => Self::Good,
+            Class::Retryable { after: Some(wait) } => Self::Throttled(wait),
+            Class::Retryable { after: None } => Self::Bad,
             // It is told of with the items that it refused.
-            (false, _) => Self::None,
+            Class::Refused => Self::None,
         }
     }
 }
