@@ -1,6 +1,7 @@
 //! The account of an exporter: every item it accepted and what became of it.
 
 use crate::outcome::{DropReason, ItemCounts};
+use crate::time::Instant;
 use alloc::string::String;
 use core::fmt;
 
@@ -40,6 +41,9 @@ pub struct Stats {
     pub connections: u64,
     /// Times that exports to an endpoint began to fail after they had succeeded, or before any had.
     pub outages: u64,
+    /// Since when exports to an endpoint fail, on the clock of the exporter's runtime, of several the longest; `None` while
+    /// none does.
+    pub outage_since: Option<Instant>,
     /// The last failure of an attempt or a connection, in words.
     pub last_error: Option<String>,
 }
@@ -99,6 +103,7 @@ impl fmt::Debug for Stats {
             .field("splits", &self.splits)
             .field("connections", &self.connections)
             .field("outages", &self.outages)
+            .field("outage_since", &self.outage_since)
             .field("last_error", &self.last_error)
             .finish()
     }
