@@ -44,6 +44,10 @@ impl Config {
 
 /// Exports requests to one collector. Clones share its connections, its memory limit and its account.
 ///
+/// It belongs to the process that built it. In a child of `fork(2)` its exports, also those that were under way, end in an
+/// error at once that says so, and its sockets are not touched: what the parent exports is sent once, by the parent. A child
+/// builds an exporter of its own, with a runtime of its own.
+///
 /// ```no_run
 /// use otlp_embed::{Config, Error, Request, rt};
 /// use std::time::Duration;
@@ -77,8 +81,9 @@ impl<R: Runtime> Exporter<R> {
     ///
     /// Any number of exports run at a time; they share connections and are queued where the collector limits them.
     pub fn export(&self, request: Request) -> OtlpExportFuture<R> {
-        let (id, runtime) = self.channel.submit(request);
-        OtlpExportFuture::new(self.channel.clone(), runtime, id)
+        let items = request.items();
+        let accepted = self.channel.submit(request);
+        OtlpExportFuture::new(self.channel.clone(), accepted, items)
     }
 
     /// Optional upkeep, to be run anywhere: while it runs, it alone moves the exports, so that their futures are polled
@@ -94,6 +99,10 @@ impl<R: Runtime> Exporter<R> {
     /// When it is dropped, the futures of the exports take over.
     pub fn driver(&self) -> Driver<R> {
         Driver::new(&self.channel, self.exporters.clone())
+    }
+
+    pub(crate) fn channel(&self) -> &Arc<Channel<R>> {
+        &self.channel
     }
 
     /// The account at this moment.
@@ -136,8 +145,7 @@ impl<R: Runtime> Exporter<R> {
     /// Ends the exporter and all its clones: further exports end in an error at once, those under way have until
     /// `timeout` from now, and what has no verdict then is dropped. The report tells what became of everything.
     pub fn shutdown(&self, timeout: Duration) -> Shutdown<R> {
-        let at = self.channel.runtime().now() + timeout;
-        Shutdown::new(self.channel.clone(), at)
+        Shutdown::new(self.channel.clone(), timeout)
     }
 }
 
@@ -155,7 +163,8 @@ impl<R: Runtime> Clone for Exporter<R> {
 
 impl<R: Runtime> Drop for Exporter<R> {
     fn drop(&mut self) {
-        if self.exporters.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let is_last = self.exporters.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && !self.channel.origin.is_foreign() {
             self.channel.hub.wake_driver();
         }
     }

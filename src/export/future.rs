@@ -3,18 +3,19 @@
 use super::channel::Channel;
 use super::drive::ExportId;
 use super::machine::ExportState;
+use super::origin::Origin;
 use super::waiters::Key;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::rt::Runtime;
 use crate::stats::Report;
-use crate::time::Instant;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
+use core::time::Duration;
 use futures_core::FusedFuture;
 
 pin_project_lite::pin_project! {
@@ -34,8 +35,9 @@ pin_project_lite::pin_project! {
     #[must_use = "an export makes progress only while it is awaited; dropping it cancels it"]
     pub struct OtlpExportFuture<R: Runtime> {
         channel: Arc<Channel<R>>,
-        runtime: R,
-        id: ExportId,
+        // None where it was made in another process than its exporter.
+        accepted: Option<(ExportId, R)>,
+        items: u64,
         key: Option<Key>,
         is_done: bool,
         #[pin]
@@ -45,22 +47,25 @@ pin_project_lite::pin_project! {
     impl<R: Runtime> PinnedDrop for OtlpExportFuture<R> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
+            if this.channel.origin.is_foreign() {
+                return;
+            }
             if let Some(key) = this.key.take() {
                 this.channel.hub.remove(key);
             }
-            if !*this.is_done {
-                this.channel.abandon(*this.id);
+            if let (false, Some((id, _))) = (*this.is_done, &*this.accepted) {
+                this.channel.abandon(*id);
             }
         }
     }
 }
 
 impl<R: Runtime> OtlpExportFuture<R> {
-    pub(super) fn new(channel: Arc<Channel<R>>, runtime: R, id: ExportId) -> Self {
+    pub(super) fn new(channel: Arc<Channel<R>>, accepted: Option<(ExportId, R)>, items: u64) -> Self {
         Self {
             channel,
-            runtime,
-            id,
+            accepted,
+            items,
             key: None,
             is_done: false,
             _pinned: core::marker::PhantomPinned,
@@ -69,10 +74,9 @@ impl<R: Runtime> OtlpExportFuture<R> {
 
     /// The state that the export is in.
     pub fn state(&self) -> ExportState {
-        if self.is_done {
-            ExportState::Done
-        } else {
-            self.channel.state(self.id)
+        match &self.accepted {
+            Some((id, _)) if !self.is_done => self.channel.state(*id),
+            _ => ExportState::Done,
         }
     }
 }
@@ -87,10 +91,18 @@ impl<R: Runtime> Future for OtlpExportFuture<R> {
                 "the export was polled again after it had given its verdict",
             )));
         }
-        let verdict = this.runtime.drive(cx, |cx| {
+        let accepted = this
+            .accepted
+            .as_ref()
+            .filter(|_| !this.channel.origin.is_foreign());
+        let Some((id, runtime)) = accepted else {
+            *this.is_done = true;
+            return Poll::Ready(Err(Origin::error(*this.items)));
+        };
+        let verdict = runtime.drive(cx, |cx| {
             // Before anything is looked at: an event after the look then finds this waker.
             this.channel.hub.register(this.key, cx.waker());
-            this.channel.poll_export(*this.id, *this.key)
+            this.channel.poll_export(*id, *this.key)
         });
         if verdict.is_ready() {
             *this.is_done = true;
@@ -111,7 +123,7 @@ impl<R: Runtime> FusedFuture for OtlpExportFuture<R> {
 impl<R: Runtime> fmt::Debug for OtlpExportFuture<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OtlpExportFuture")
-            .field("id", &self.id)
+            .field("id", &self.accepted.as_ref().map(|(id, _)| id))
             .field("state", &self.state())
             .finish()
     }
@@ -123,6 +135,7 @@ pub struct Driver<R: Runtime> {
     channel: Weak<Channel<R>>,
     exporters: Arc<AtomicUsize>,
     hub: Arc<super::waiters::Hub>,
+    origin: Origin,
     key: Option<Key>,
 }
 
@@ -132,13 +145,16 @@ impl<R: Runtime> Driver<R> {
             channel: Arc::downgrade(channel),
             exporters,
             hub: channel.hub.clone(),
+            origin: Origin::here(),
             key: None,
         }
     }
 
     fn leave(&mut self) {
         if let Some(key) = self.key.take() {
-            self.hub.remove(key);
+            if !self.origin.is_foreign() {
+                self.hub.remove(key);
+            }
         }
     }
 }
@@ -148,7 +164,8 @@ impl<R: Runtime> Future for Driver<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let Some(runtime) = this.channel.upgrade().map(|channel| channel.runtime()) else {
+        // None without an exporter, or in another process.
+        let Some(runtime) = this.channel.upgrade().and_then(|channel| channel.runtime()) else {
             this.leave();
             return Poll::Ready(());
         };
@@ -189,8 +206,8 @@ pub struct Shutdown<R: Runtime> {
 }
 
 impl<R: Runtime> Shutdown<R> {
-    pub(super) fn new(channel: Arc<Channel<R>>, at: Instant) -> Self {
-        channel.close(at);
+    pub(super) fn new(channel: Arc<Channel<R>>, timeout: Duration) -> Self {
+        channel.close(timeout);
         Self { channel, key: None }
     }
 }
@@ -200,7 +217,11 @@ impl<R: Runtime> Future for Shutdown<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let this = &mut *self;
-        this.channel.runtime().drive(cx, |cx| {
+        let Some(runtime) = this.channel.runtime() else {
+            let stats = this.channel.stats();
+            return Poll::Ready(Report { stats });
+        };
+        runtime.drive(cx, |cx| {
             this.channel.hub.register(&mut this.key, cx.waker());
             this.channel.poll_closed().map(|stats| Report { stats })
         })
@@ -209,6 +230,9 @@ impl<R: Runtime> Future for Shutdown<R> {
 
 impl<R: Runtime> Drop for Shutdown<R> {
     fn drop(&mut self) {
+        if self.channel.origin.is_foreign() {
+            return;
+        }
         if let Some(key) = self.key.take() {
             self.channel.hub.remove(key);
         }

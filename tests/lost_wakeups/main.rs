@@ -7,6 +7,7 @@ mod adapters;
 mod batches;
 #[path = "../../examples/support/executor.rs"]
 mod executor;
+mod flights;
 mod in_memory;
 #[path = "../support/interposed.rs"]
 mod interposed;
@@ -17,6 +18,11 @@ use batches::batch;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use flights::{
+    a_flight_goes_on_without_a_dropped_export, a_flight_goes_on_without_another,
+    a_flight_settles_all_of_its_exports, a_flight_takes_over_from_a_dropped_driver,
+    an_export_takes_over_from_a_dropped_flight,
+};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use interposed::Interposed;
@@ -148,11 +154,16 @@ macro_rules! over {
 over!(tokio_current_thread, tokio_two_workers, smol, smol_under_futures_executor, async_std, hand_written => [
     an_event_in_the_gap_is_never_lost,
     the_other_export_always_completes,
-    exports_take_over_from_a_dropped_driver
+    exports_take_over_from_a_dropped_driver,
+    a_flight_settles_all_of_its_exports,
+    an_export_takes_over_from_a_dropped_flight,
+    a_flight_goes_on_without_a_dropped_export,
+    a_flight_goes_on_without_another,
+    a_flight_takes_over_from_a_dropped_driver
 ]);
 
 // Its futures are ready at their first poll, so none can be dropped between two.
-over!(blocking => [an_event_in_the_gap_is_never_lost]);
+over!(blocking => [an_event_in_the_gap_is_never_lost, a_flight_settles_all_of_its_exports]);
 
 /// With one wake an event and no timer, a lost event is a future that sleeps for ever.
 #[test]

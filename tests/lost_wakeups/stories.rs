@@ -8,7 +8,7 @@ use core::time::Duration;
 use otlp_embed::policy::RetryPolicy;
 use otlp_embed::{Config, DropReason, Exporter};
 
-fn exporter(runtime: &Manual, policy: RetryPolicy) -> Exporter<Manual> {
+pub fn exporter(runtime: &Manual, policy: RetryPolicy) -> Exporter<Manual> {
     let config = Config::new()
         .with_protocol(otlp_embed::Protocol::Grpc)
         .with_endpoint("http://127.0.0.1:4317")
@@ -17,7 +17,7 @@ fn exporter(runtime: &Manual, policy: RetryPolicy) -> Exporter<Manual> {
 }
 
 /// Polls `task` whenever it was woken, and moves the peer in between.
-fn finish<F: Future>(runtime: &Manual, task: &mut Task<F>) -> F::Output {
+pub fn finish<F: Future>(runtime: &Manual, task: &mut Task<F>) -> F::Output {
     for _ in 0..20 {
         if let Poll::Ready(output) = task.poll() {
             return output;

@@ -4,18 +4,21 @@ use super::Engine;
 use crate::export::ExportId;
 use crate::export::machine::Machine;
 use crate::observe::End;
-use crate::outcome::{ItemCounts, Outcome};
+use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::protocol::Connection;
+use crate::stats::Stats;
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
 
 impl<P: Connection> Engine<P> {
     pub(super) fn account_submitted(&mut self, machine: &Machine) {
         let stats = &mut self.stats;
-        stats.accepted += machine.items();
-        stats.in_flight += machine.items();
+        if !machine.is_managed() {
+            stats.accepted += machine.items();
+            stats.in_flight += machine.items();
+            self.meter.begin(machine.signal(), machine.items());
+        }
         stats.bytes_in_flight += machine.held_bytes() as u64;
-        self.meter.begin(machine.signal(), machine.items());
     }
 
     /// Books what an attempt that failed or ended leaves behind.
@@ -46,41 +49,49 @@ impl<P: Connection> Engine<P> {
             Err(error) => (error.counts(), error.drop_reason()),
         };
         let stats = &mut self.stats;
-        stats.in_flight -= machine.items();
         stats.bytes_in_flight -= machine.held_bytes() as u64;
-        let ItemCounts {
-            delivered,
-            rejected,
-            dropped,
-            unknown,
-        } = counts;
-        stats.delivered += delivered;
-        stats.rejected += rejected;
-        stats.unknown += unknown;
-        if let Some(reason) = reason {
-            stats.dropped[reason.index()] += dropped;
+        let (signal, is_managed) = (machine.signal(), machine.is_managed());
+        if !is_managed {
+            stats.in_flight -= machine.items();
+            book(stats, counts, reason);
+            self.meter.end(signal, machine.items(), verdict);
         }
         match verdict {
             Err(error) if !error.is_cancelled() => stats.last_error = Some(error.to_string()),
             _ => {}
         }
-        let signal = machine.signal();
-        self.meter.end(signal, machine.items(), verdict);
         let (family, took) = (machine.family(), self.now - machine.begun());
         let end = End::of(verdict, machine.response());
         self.tell_verdict(id);
         match family {
             Some(family) => {
                 self.settle_part(family, id);
-                if let Some(end) = self.family_end(family, end) {
+                if let (Some(end), false) = (self.family_end(family, end), is_managed) {
                     self.meter.time(signal, end, took);
                 }
             }
             None => {
-                self.meter.time(signal, end, took);
+                if !is_managed {
+                    self.meter.time(signal, end, took);
+                }
                 self.stats.exports_in_flight -= 1;
                 self.settled.push_back(id);
             }
         }
+    }
+}
+
+fn book(stats: &mut Stats, counts: ItemCounts, reason: Option<DropReason>) {
+    let ItemCounts {
+        delivered,
+        rejected,
+        dropped,
+        unknown,
+    } = counts;
+    stats.delivered += delivered;
+    stats.rejected += rejected;
+    stats.unknown += unknown;
+    if let Some(reason) = reason {
+        stats.dropped[reason.index()] += dropped;
     }
 }

@@ -1,11 +1,13 @@
 //! Exports in parts, with credentials, against a peer that refuses sizes and values: whatever it answers, every item has
 //! the place that the answers give it.
 
-use otlp_embed::export::{Action, Authorization, ConnId, CredentialHeaders, Engine, ExportId, Fact};
+use otlp_embed::export::{
+    Action, Authorization, ConnId, CredentialHeaders, Engine, ExportId, Fact, Managed, Remainder,
+};
 use otlp_embed::protocol::Failure;
 use otlp_embed::testing::{Command, Frame, Scripted};
 use otlp_embed::time::Instant;
-use otlp_embed::{Code, Config, Error, Outcome, Resource, Signal, Stats, TraceBatch};
+use otlp_embed::{Code, Config, Error, ItemCounts, Outcome, Request, Resource, Signal, Stats, TraceBatch};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,14 +29,43 @@ pub fn run(data: &[u8]) {
 /// Plays the bytes and gives back the account at the end.
 #[allow(dead_code)]
 pub fn play(data: &[u8]) -> Stats {
+    play_as(data, None).engine.stats()
+}
+
+/// As [`play`], most exports being somebody else's, who exports again what comes back: the account of the engine and that
+/// somebody's at the end.
+#[allow(dead_code)]
+pub fn play_managed(data: &[u8]) -> (Stats, Owner) {
+    let model = play_as(data, Some(Owner::default()));
+    (model.engine.stats(), model.owned.expect("as it was given"))
+}
+
+fn play_as(data: &[u8], owned: Option<Owner>) -> Model {
     let mut input = data.iter().copied();
-    let mut model = Model::new(input.next().unwrap_or(0));
+    let mut model = Model::new(input.next().unwrap_or(0), owned);
     for _ in 0..OPS_MAX {
         let Some(op) = input.next() else { break };
         model.step(op, &mut || input.next().unwrap_or(0));
     }
     model.finish();
-    model.engine.stats()
+    model
+}
+
+/// Somebody who keeps an account of his own, and what it says.
+#[derive(Debug, Default)]
+pub struct Owner {
+    /// Items that he gave to the engine, each once.
+    pub submitted: u64,
+    /// Items whose fate is settled.
+    pub settled: ItemCounts,
+    /// Items that came back, ever.
+    pub returned: u64,
+    /// Exports of which a part was settled, and the rest came back.
+    pub divided: u64,
+    /// Items that he exports no more.
+    pub given_up: u64,
+    /// What came back and was not exported again.
+    held: Vec<Remainder>,
 }
 
 struct Model {
@@ -53,11 +84,17 @@ struct Model {
     conns: BTreeMap<ConnId, usize>,
     /// Items of calls that were accepted, ever.
     delivered: u64,
-    /// Exports that have their outcome.
+    /// Exports that the engine books itself and that have their outcome.
     settled: u64,
+    /// Spans that were sent whole, in a call that ended without an answer.
+    doubtful: BTreeSet<u64>,
+    /// Items of exports that the engine books itself.
+    booked: u64,
+    owned: Option<Owner>,
 }
 
 struct Export {
+    managed: Option<Managed>,
     items: u64,
     delivered: u64,
     rejected: u64,
@@ -82,7 +119,7 @@ enum Answer {
 }
 
 impl Model {
-    fn new(setup: u8) -> Self {
+    fn new(setup: u8, owned: Option<Owner>) -> Self {
         let has_credentials = setup & 1 != 0;
         let mut config = Config::new()
             .with_protocol(otlp_embed::Protocol::Grpc)
@@ -113,12 +150,23 @@ impl Model {
             conns: BTreeMap::new(),
             delivered: 0,
             settled: 0,
+            doubtful: BTreeSet::new(),
+            booked: 0,
+            owned,
         }
     }
 
     fn step(&mut self, op: u8, byte: &mut impl FnMut() -> u8) {
         match op % 16 {
-            0 | 1 if self.under_way.len() < OPEN_MAX => self.submit(byte() % 12, usize::from(byte()) * 20),
+            0 | 1 if self.under_way.len() < OPEN_MAX => {
+                let (count, payload) = (byte() % 12, usize::from(byte()) * 20);
+                let managed = match self.owned {
+                    Some(_) => [None, Some(false), Some(false), Some(true)][usize::from(byte()) % 4],
+                    None => None,
+                };
+                self.submit(count, payload, managed);
+            }
+            2 if self.owned.is_some() && self.under_way.len() < OPEN_MAX => self.submit_again(byte()),
             11 => {
                 self.now = self.now + Duration::from_millis(u64::from(byte()) * 20);
                 self.fact(Fact::Timeout);
@@ -145,6 +193,9 @@ impl Model {
                 (4..=60, Some(conn)) => {
                     for at in 0..self.calls.len() {
                         if self.calls[at].conn == conn {
+                            if self.calls[at].is_open {
+                                self.doubtful.extend(&self.calls[at].spans);
+                            }
                             self.leave(at, false);
                         }
                     }
@@ -156,7 +207,8 @@ impl Model {
         }
     }
 
-    fn submit(&mut self, count: u8, payload: usize) {
+    /// Submits so many spans; for somebody else where it is told whether he has another endpoint.
+    fn submit(&mut self, count: u8, payload: usize, managed: Option<bool>) {
         let mut batch = TraceBatch::new(&Resource::builder().attr("service.name", "shop").build());
         batch.scope("lib", "1.0");
         let payload = "x".repeat(payload);
@@ -166,13 +218,51 @@ impl Model {
             self.next_span += 1;
             batch.span([1; 16], id, "work").attr("payload", &*payload).end();
         }
-        let id = self.engine.submit(self.now, batch.finish());
-        self.owner.extend((first..self.next_span).map(|span| (span, id)));
+        let managed = managed.map(|is_single| Managed {
+            unanswered: false,
+            is_single,
+        });
+        match (&mut self.owned, managed) {
+            (Some(owner), Some(_)) => owner.submitted += u64::from(count),
+            _ => self.booked += u64::from(count),
+        }
+        let spans: Vec<u64> = (first..self.next_span).collect();
+        self.export(batch.finish(), &spans, managed);
+    }
+
+    /// Exports again something of what came back, or gives it up.
+    fn submit_again(&mut self, byte: u8) {
+        let Some(owner) = self.owned.as_mut().filter(|owner| !owner.held.is_empty()) else {
+            return;
+        };
+        let remainder = owner.held.swap_remove(usize::from(byte) % owner.held.len());
+        if byte >= 240 {
+            owner.given_up += remainder.items();
+            return;
+        }
+        let managed = Managed {
+            unanswered: remainder.unanswered,
+            is_single: byte & 1 == 0,
+        };
+        for request in remainder.requests {
+            let spans = spans_of(&request.segments().collect::<Vec<_>>().concat());
+            self.export(request, &spans, Some(managed));
+        }
+    }
+
+    fn export(&mut self, request: Request, spans: &[u64], managed: Option<Managed>) {
+        let items = request.items();
+        let id = match managed {
+            Some(managed) => self.engine.submit_managed(self.now, request, managed),
+            None => self.engine.submit(self.now, request),
+        };
+        self.owner.extend(spans.iter().map(|&span| (span, id)));
         let export = Export {
-            items: count.into(),
+            managed,
+            items,
             delivered: 0,
             rejected: 0,
-            doubtful: 0,
+            doubtful: managed.map_or(0, |managed| u64::from(managed.unanswered) * items),
             ends: self.now + TIMEOUT,
         };
         self.exports.insert(id, export);
@@ -248,23 +338,28 @@ impl Model {
                     let rejected = u64::from(rejected).min(items);
                     export.rejected += rejected;
                     export.delivered += items - rejected;
-                    self.delivered += items - rejected;
+                    if export.managed.is_none() {
+                        self.delivered += items - rejected;
+                    }
                 } else if is_final {
                     export.rejected += items;
                 }
                 self.leave(at, is_final);
             }
-            Command::Reset { .. } => self.doubt(at),
-            _ => self.leave(at, false),
+            Command::Reset { is_retryable, .. } => self.doubt(at, !is_retryable),
+            Command::Refuse { is_retryable, .. } => self.leave(at, !is_retryable),
+            // A single record cannot be made smaller.
+            _ => self.leave(at, items == 1),
         }
         let conn = self.calls[at].conn;
         self.fact(Fact::Input(conn, &command.encode()));
     }
 
     /// A call ended without an answer; the socket had taken all of it.
-    fn doubt(&mut self, at: usize) {
-        self.leave(at, false);
+    fn doubt(&mut self, at: usize, is_sealed: bool) {
+        self.leave(at, is_sealed);
         let call = &self.calls[at];
+        self.doubtful.extend(&call.spans);
         if let Some(export) = self.exports.get_mut(&call.export) {
             export.doubtful += call.spans.len() as u64;
         }
@@ -362,7 +457,10 @@ impl Model {
                         .calls
                         .iter()
                         .position(|c| (c.conn, c.number) == (conn, number));
-                    self.leave(known.expect("a call that was made"), false);
+                    let known = known.expect("a call that was made");
+                    // The socket takes all of a call at once.
+                    self.doubtful.extend(&self.calls[known].spans);
+                    self.leave(known, false);
                 }
             }
         }
@@ -392,11 +490,19 @@ impl Model {
 
     fn settle(&mut self, id: ExportId, outcome: Result<Outcome, Error>) {
         let export = self.exports.remove(&id).expect("one outcome an export");
-        self.settled += 1;
+        self.settled += u64::from(export.managed.is_none());
+        let remainder = outcome.as_ref().err().and_then(Error::remainder).cloned();
         for at in 0..self.calls.len() {
             if self.calls[at].export == id {
-                self.leave(at, true);
+                if self.calls[at].is_open {
+                    self.doubtful.extend(&self.calls[at].spans);
+                }
+                // What comes back may be sent again.
+                self.leave(at, remainder.is_none());
             }
+        }
+        if let (Some(remainder), Err(error)) = (&remainder, &outcome) {
+            self.check_remainder(id, remainder, error);
         }
         self.owner.retain(|_, owner| *owner != id);
         self.calls.retain(|call| call.export != id);
@@ -404,7 +510,16 @@ impl Model {
             Ok(outcome) => outcome.counts(),
             Err(error) => error.counts(),
         };
-        assert_eq!(counts.total(), export.items, "{outcome:?}");
+        let left = remainder.as_ref().map_or(0, Remainder::items);
+        assert_eq!(counts.total() + left, export.items, "{outcome:?}");
+        if let (Some(owner), true) = (&mut self.owned, export.managed.is_some()) {
+            owner.settled += counts;
+            owner.returned += left;
+            owner.divided += u64::from(left > 0 && counts.total() > 0);
+            owner.held.extend(remainder);
+        } else {
+            assert_eq!(left, 0, "the engine keeps its own items: {outcome:?}");
+        }
         assert_eq!(counts.delivered, export.delivered, "{outcome:?}");
         assert!(
             counts.rejected >= export.rejected,
@@ -428,8 +543,48 @@ impl Model {
         }
     }
 
+    /// What comes back is what no answer has settled, each span once.
+    fn check_remainder(&mut self, id: ExportId, remainder: &Remainder, error: &Error) {
+        assert!(
+            error.is_retryable() || error.is_cancelled() || error.is_shutdown(),
+            "{error:?}"
+        );
+        assert_eq!(remainder.requests.len(), 1, "traces are joined");
+        let request = &remainder.requests[0];
+        let spans = spans_of(&request.segments().collect::<Vec<_>>().concat());
+        assert_eq!(spans.len() as u64, request.items(), "{error:?}");
+        assert_eq!(
+            spans.iter().collect::<BTreeSet<_>>().len(),
+            spans.len(),
+            "{error:?}"
+        );
+        for span in &spans {
+            assert_eq!(self.owner[span], id, "another's span");
+            assert!(!self.sealed.contains(span), "settled, and came back: {span}");
+        }
+        let is_doubtful = spans.iter().any(|span| self.doubtful.contains(span));
+        assert_eq!(remainder.unanswered, is_doubtful, "{error:?}");
+        if is_doubtful {
+            // The next export is told so of all of them.
+            self.doubtful.extend(spans);
+        }
+    }
+
     fn check(&self) {
         let stats = self.engine.stats();
+        let items = |is_managed| {
+            let exports = self.exports.values();
+            let exports = exports.filter(move |export| export.managed.is_some() == is_managed);
+            exports.map(|export| export.items).sum::<u64>()
+        };
+        // Parts are settled before the whole is.
+        assert!(stats.in_flight <= items(false), "{stats:?}");
+        assert_eq!(stats.accepted, self.booked, "{stats:?}");
+        if let Some(owner) = &self.owned {
+            let held: u64 = owner.held.iter().map(Remainder::items).sum();
+            let settled = owner.settled.total() + owner.given_up;
+            assert_eq!(owner.submitted, settled + held + items(true), "{owner:?}");
+        }
         assert!(stats.is_conserved(), "{stats:?}");
         assert_eq!(stats.exports_in_flight, self.exports.len() as u64);
         assert_eq!(stats.delivered, self.delivered);
@@ -460,6 +615,10 @@ impl Model {
         assert!(self.exports.is_empty() && self.engine.is_idle());
         let stats = self.engine.stats();
         assert_eq!((stats.in_flight, stats.bytes_in_flight), (0, 0), "{stats:?}");
+        if let Some(owner) = &mut self.owned {
+            owner.given_up += owner.held.drain(..).map(|left| left.items()).sum::<u64>();
+            assert_eq!(owner.submitted, owner.settled.total() + owner.given_up);
+        }
     }
 }
 
