@@ -2,6 +2,7 @@
 
 use crate::outcome::{DropReason, ItemCounts};
 use crate::policy::BreakerState;
+use crate::time::Instant;
 use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
@@ -42,6 +43,9 @@ pub struct Stats {
     pub connections: u64,
     /// Times that exports to an endpoint began to fail after they had succeeded, or before any had.
     pub outages: u64,
+    /// Since when exports to an endpoint fail, on the clock of the exporter's runtime, of several the longest; `None` while
+    /// none does.
+    pub outage_since: Option<Instant>,
     /// The last failure of an attempt or a connection, in words.
     pub last_error: Option<String>,
     /// How long the oldest item that is queued has waited in a pipeline, as of the pipeline's last move.
@@ -119,6 +123,7 @@ impl fmt::Debug for Stats {
             .field("splits", &self.splits)
             .field("connections", &self.connections)
             .field("outages", &self.outages)
+            .field("outage_since", &self.outage_since)
             .field("last_error", &self.last_error)
             .field("oldest_queued_age", &self.oldest_queued_age)
             .field("breaker", &self.breaker)

@@ -88,6 +88,7 @@ fn an_outage_is_told_once_and_its_end_with_what_was_lost() {
     );
     assert_eq!((*lasting, told.level()), (Duration::ZERO, Level::Warn));
     world.advance(secs(20));
+    assert_eq!(world.stats().outage_since, Some(began));
     assert_eq!(world.outcomes.len(), 4, "all are given up");
     assert_eq!(events(&mut world), [], "the rest is the same outage");
     let failed = world.stats().retries;
@@ -118,7 +119,7 @@ fn an_outage_is_told_once_and_its_end_with_what_was_lost() {
         told.to_string().contains("lost: 120 dropped (deadline)"),
         "{told}"
     );
-    assert_eq!(world.stats().outages, 1);
+    assert_eq!((world.stats().outages, world.stats().outage_since), (1, None));
     world.advance(secs(300));
     assert_eq!(events(&mut world), [], "nothing is left to tell");
 }

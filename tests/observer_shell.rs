@@ -12,6 +12,7 @@ use otlp_embed::observe::{EventKind, Transition};
 use otlp_embed::policy::RetryPolicy;
 use otlp_embed::testing::{Answer, Collector};
 use otlp_embed::{Config, Exporter, Protocol, Tls, rt};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -291,6 +292,52 @@ fn a_secured_connection_is_told_with_its_versions() {
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(told[0].ends_with(words), "{told:?}");
         }
+    });
+}
+
+thread_local! {
+    /// Spans and events of `tracing` heard on this thread.
+    static TRACED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Hears everything.
+struct Listener;
+
+impl tracing::Subscriber for Listener {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        TRACED.set(TRACED.get() + 1);
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        TRACED.set(TRACED.get() + 1);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// What an observer writes with `tracing` is heard, while what the libraries under the exporter write is kept away.
+#[test]
+fn what_an_observer_traces_is_not_kept_from_the_application() {
+    without_hanging(|| {
+        let collector = Collector::start().expect("a collector");
+        let exporter = blocking(config(&collector).with_observer(|event| {
+            tracing::warn!("{event}");
+        }));
+        tracing::subscriber::with_default(Listener, || {
+            up_down_up(&exporter, &collector);
+            assert_eq!(TRACED.get(), UP_DOWN_UP.len());
+        });
     });
 }
 

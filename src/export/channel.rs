@@ -56,6 +56,8 @@ pub(crate) struct Channel<R: Runtime> {
     preparer: Preparer,
     /// Outside the lock, since it is foreign.
     observer: Observer,
+    /// What another process counted: nothing.
+    uncounted: SelfMetrics,
     /// Somebody tells the observer of events: one at a time, so that it hears them in their order.
     is_telling: AtomicBool,
 }
@@ -124,6 +126,7 @@ impl<R: Runtime> Channel<R> {
             origin: Origin::here(),
             preparer: engine.preparer(),
             observer,
+            uncounted: engine.self_metrics(),
             is_telling: AtomicBool::new(false),
             core: Mutex::new(Core {
                 engine,
@@ -269,6 +272,9 @@ impl<R: Runtime> Channel<R> {
     }
 
     pub(crate) fn self_metrics(&self) -> SelfMetrics {
+        if self.origin.is_foreign() {
+            return self.uncounted.clone();
+        }
         lock(&self.core).engine.self_metrics()
     }
 
@@ -290,6 +296,9 @@ impl<R: Runtime> Channel<R> {
         items: u64,
         make: impl FnOnce() -> Transition<'static>,
     ) {
+        if self.origin.is_foreign() {
+            return;
+        }
         self.hold(None, |core, _| {
             let now = core.runtime.now();
             core.engine.tell(now, endpoint, kind, items, make);
@@ -298,6 +307,9 @@ impl<R: Runtime> Channel<R> {
 
     /// Items that another account books were lost.
     pub(crate) fn note_loss(&self, signal: Signal, reason: Option<DropReason>, dropped: u64, unknown: u64) {
+        if self.origin.is_foreign() {
+            return;
+        }
         lock(&self.core)
             .engine
             .note_loss(signal, reason, dropped, unknown);

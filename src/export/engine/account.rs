@@ -16,9 +16,9 @@ impl<P: Connection> Engine<P> {
         if !machine.is_managed() {
             stats.accepted += machine.items();
             stats.in_flight += machine.items();
+            self.meter.begin(machine.signal(), machine.items());
         }
         stats.bytes_in_flight += machine.held_bytes() as u64;
-        self.meter.begin(machine.signal(), machine.items());
     }
 
     /// Books what an attempt that failed or ended leaves behind.
@@ -50,28 +50,30 @@ impl<P: Connection> Engine<P> {
         };
         let stats = &mut self.stats;
         stats.bytes_in_flight -= machine.held_bytes() as u64;
-        if !machine.is_managed() {
+        let (signal, is_managed) = (machine.signal(), machine.is_managed());
+        if !is_managed {
             stats.in_flight -= machine.items();
             book(stats, counts, reason);
+            self.meter.end(signal, machine.items(), verdict);
         }
         match verdict {
             Err(error) if !error.is_cancelled() => stats.last_error = Some(error.to_string()),
             _ => {}
         }
-        let signal = machine.signal();
-        self.meter.end(signal, machine.items(), verdict);
         let (family, took) = (machine.family(), self.now - machine.begun());
         let end = End::of(verdict, machine.response());
         self.tell_verdict(id);
         match family {
             Some(family) => {
                 self.settle_part(family, id);
-                if let Some(end) = self.family_end(family, end) {
+                if let (Some(end), false) = (self.family_end(family, end), is_managed) {
                     self.meter.time(signal, end, took);
                 }
             }
             None => {
-                self.meter.time(signal, end, took);
+                if !is_managed {
+                    self.meter.time(signal, end, took);
+                }
                 self.stats.exports_in_flight -= 1;
                 self.settled.push_back(id);
             }

@@ -209,8 +209,8 @@ impl<P: Connection> Engine<P> {
         if !whole.is_managed() {
             self.stats.in_flight -= whole.items();
             self.stats.accepted -= whole.items();
+            self.meter.undo(whole.signal(), whole.items());
         }
-        self.meter.undo(whole.signal(), whole.items());
         self.stats.bytes_in_flight -= whole.held_bytes() as u64;
         let family_id = whole.family().unwrap_or(id);
         let mut family = match self.families.remove(&family_id) {

@@ -264,7 +264,11 @@ impl<P: Connection> Engine<P> {
 
     /// The account at this moment.
     pub fn stats(&self) -> Stats {
-        self.stats.clone()
+        let failing = self.lanes.iter().filter_map(|lane| lane.health.failing_since());
+        Stats {
+            outage_since: failing.min(),
+            ..self.stats.clone()
+        }
     }
 
     /// Where an export is, or the part of it that has come least far; `None` once its outcome was taken.

@@ -189,9 +189,11 @@ impl<P: Connection> Engine<P> {
             Ok(outcome) => (outcome.counts(), None),
             Err(error) => (error.counts(), error.drop_reason()),
         };
-        self.lanes[route.lane]
-            .health
-            .handle_loss(reason, counts.dropped, counts.unknown);
+        // What comes back to another account is lost once that gives it up.
+        if !machine.is_managed() {
+            let health = &mut self.lanes[route.lane].health;
+            health.handle_loss(reason, counts.dropped, counts.unknown);
+        }
         let name = Some(&route.endpoint_name);
         let (now, items) = (self.now, counts.rejected);
         if items > 0 {

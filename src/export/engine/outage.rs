@@ -50,6 +50,11 @@ impl Cost {
 }
 
 impl Health {
+    /// When the outage under way began.
+    pub(super) fn failing_since(&self) -> Option<Instant> {
+        self.current.as_ref().map(|outage| outage.since)
+    }
+
     /// An attempt failed. `words` are asked for where an outage begins with it. Whether one does.
     pub(super) fn handle_failure(
         &mut self,

@@ -7,9 +7,7 @@ use otlp_embed::export::{
 use otlp_embed::protocol::Failure;
 use otlp_embed::testing::{Command, Frame, Scripted};
 use otlp_embed::time::Instant;
-use otlp_embed::{
-    Code, Config, Error, ItemCounts, Outcome, Request, Resource, Signal, Stats, TraceBatch,
-};
+use otlp_embed::{Code, Config, Error, ItemCounts, Outcome, Request, Resource, Signal, Stats, TraceBatch};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -86,7 +84,7 @@ struct Model {
     conns: BTreeMap<ConnId, usize>,
     /// Items of calls that were accepted, ever.
     delivered: u64,
-    /// Exports that have their outcome.
+    /// Exports that the engine books itself and that have their outcome.
     settled: u64,
     /// Spans that were sent whole, in a call that ended without an answer.
     doubtful: BTreeSet<u64>,
@@ -492,7 +490,7 @@ impl Model {
 
     fn settle(&mut self, id: ExportId, outcome: Result<Outcome, Error>) {
         let export = self.exports.remove(&id).expect("one outcome an export");
-        self.settled += 1;
+        self.settled += u64::from(export.managed.is_none());
         let remainder = outcome.as_ref().err().and_then(Error::remainder).cloned();
         for at in 0..self.calls.len() {
             if self.calls[at].export == id {
