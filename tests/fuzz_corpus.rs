@@ -22,6 +22,7 @@ const TARGETS: &[Target] = &[
     ("env_config", fuzz::env_config::run),
     ("http1_response", fuzz::http1_response::run),
     ("json_from_wire", fuzz::json_from_wire::run),
+    ("policies", fuzz::policies::run),
     ("retry_hints", fuzz::retry_hints::run),
     ("session_bytes", fuzz::session_bytes::run),
     ("wire_reader", fuzz::wire_reader::run),

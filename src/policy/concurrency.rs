@@ -2,28 +2,6 @@
 //!
 //! Owns the limit and the measurements that it follows. Never counts what is under way and never holds an export back:
 //! its user compares the two.
-//!
-//! # How it works
-//!
-//! A collector that serves `k` exports at a time answers `k` of them as fast as one; more only wait in its queue, and the
-//! latency grows in proportion. So the limit compares the latency now with the best there was, as TCP Vegas does, a
-//! *round* at a time: as many exports as the limit, at least five, all begun since the limit last changed.
-//!
-//! - Latency within [`tolerance`](ConcurrencyConfig::tolerance) of the best: grow. Doubling until the first sign of
-//!   overload, then by one (and a sixteenth). Only where the limit is used, so that a quiet program does not save up one
-//!   that it never tried.
-//! - Latency beyond twice that tolerance (1.5 allows up to 2 times the best): shrink to the limit at which it would be
-//!   within it, at most by half.
-//! - Throttled: halve at once. Failed otherwise: to three quarters. Only for exports begun since the limit last shrank:
-//!   forty answers to one overload are one sign of it.
-//! - Every [`probe_interval`](ConcurrencyConfig::probe_interval), and when the best falls by more than the tolerance, it is
-//!   measured anew: rounds at half the limit, a quarter and so on, until that no longer makes the latency better by a
-//!   fifth. Then there is no queue of this exporter's making; the latency is the best, and the limit goes back to what it
-//!   was. Without this, a queue that is always there would come to be taken for the best, and the limit would creep up
-//!   for ever.
-//!
-//! Why not a gradient of two averages: the long one learns the queue that the limit itself has built. Why not additive
-//! increase with multiplicative decrease alone: it finds a limit only by overload, again and again.
 
 #[cfg(test)]
 mod tests;
@@ -150,9 +128,9 @@ pub enum Feedback {
 
 /// A limit on exports under way that follows latency and throttling.
 ///
-/// How it moves is told in the source of this module in full; in short: it grows while the latency stays near its best,
-/// shrinks when that rises, halves when the collector throttles, and measures the best anew from time to time.
-/// A `now` earlier than one it has seen counts as that; a latency counts for at least a millisecond and at most an hour.
+/// It grows while the latency stays near its best, shrinks when that rises, halves when the collector throttles, and
+/// measures the best anew from time to time. A `now` earlier than one it has seen counts as that; a latency counts for at
+/// least a millisecond and at most an hour.
 ///
 /// ```
 /// use core::time::Duration;
@@ -164,6 +142,28 @@ pub enum Feedback {
 /// concurrency.record(Instant::from_millis(20), Duration::from_millis(10), Feedback::Throttled);
 /// assert_eq!(concurrency.limit(), 2);
 /// ```
+///
+/// # How it works
+///
+/// A collector that serves `k` exports at a time answers `k` of them as fast as one; more only wait in its queue, and the
+/// latency grows in proportion. So the limit compares the latency now with the best there was, as TCP Vegas does, a
+/// *round* at a time: as many exports as the limit, at least five, all begun since the limit last changed.
+///
+/// - Latency within [`tolerance`](ConcurrencyConfig::tolerance) of the best: grow. Doubling until the first sign of
+///   overload, then by one (and a sixteenth). Only where the limit is used, so that a quiet program does not save up one
+///   that it never tried.
+/// - Latency exceeding the best by more than twice what the tolerance allows (1.5 allows up to 2 times the best): shrink to
+///   the limit at which it would be within the tolerance, at most by half.
+/// - Throttled: halve at once. Failed otherwise: to three quarters. Only for exports begun since the limit last shrank:
+///   forty answers to one overload are one sign of it.
+/// - Every [`probe_interval`](ConcurrencyConfig::probe_interval), and when the best falls by more than the tolerance, it is
+///   measured anew: rounds at half the limit, a quarter and so on, until that no longer makes the latency better by a
+///   fifth. Then there is no queue of this exporter's making; the latency is the best, and the limit goes back to what it
+///   was. Without this, a queue that is always there would come to be taken for the best, and the limit would creep up
+///   for ever.
+///
+/// Why not a gradient of two averages: the long one learns the queue that the limit itself has built. Why not additive
+/// increase with multiplicative decrease alone: it finds a limit only by overload, again and again.
 #[derive(Clone, Debug)]
 pub struct AdaptiveConcurrency {
     config: ConcurrencyConfig,

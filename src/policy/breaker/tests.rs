@@ -166,6 +166,11 @@ fn every_ratio_opens_exactly_where_it_is_met() {
 fn the_window_forgets() {
     let mut breaker = breaker();
     end(&mut breaker, at(100), BreakerVerdict::Failure, 9);
+    let mut later = self::breaker();
+    end(&mut later, at(100), BreakerVerdict::Failure, 9);
+    // In a bucket that has not come round again.
+    end(&mut later, at(165), BreakerVerdict::Failure, 1);
+    assert_eq!(later.state(at(165)), BreakerState::Closed);
     // As old as the window is long.
     end(&mut breaker, at(160), BreakerVerdict::Failure, 9);
     assert_eq!(breaker.state(at(160)), BreakerState::Closed);

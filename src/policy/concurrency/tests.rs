@@ -231,6 +231,22 @@ fn a_collector_that_becomes_slower_or_faster_is_followed() {
 }
 
 #[test]
+fn a_latency_that_falls_far_is_not_taken_for_the_best() {
+    let mut world = World::new(config(), 8, MS(100));
+    world.run(Duration::from_secs(70));
+    assert!(world.concurrency.limit() > 8, "there is a queue");
+    world.service = MS(10);
+    // Not yet the time of a probe, which would set it right too.
+    let probe_at = world.concurrency.probe_at.expect("a probe to come");
+    let limits = world.run(MS(2_000));
+    assert!(
+        world.concurrency.probe_at > Some(probe_at),
+        "one came before its time"
+    );
+    assert!(extremes(&limits).1 <= 18, "{:?}", extremes(&limits));
+}
+
+#[test]
 fn absurd_latencies_harm_nothing() {
     let mut world = World::new(config(), 8, MS(20));
     world.run(Duration::from_secs(60));

@@ -14,6 +14,7 @@ pub mod env_config;
 pub mod http1_response;
 pub mod input;
 pub mod json_from_wire;
+pub mod policies;
 pub mod retry_hints;
 pub mod session_bytes;
 mod skeleton;
