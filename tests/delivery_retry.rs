@@ -360,3 +360,39 @@ fn several_endpoints_have_holds_of_their_own() {
     world.pass(MS(400));
     assert_eq!(world.exports[0].items(), 2);
 }
+
+#[test]
+fn throttling_opens_no_breaker_and_halves_what_is_in_flight() {
+    let mut world = World::new(sized(2));
+    for _ in 0..40 {
+        world.push(&request(2));
+    }
+    let before = world.delivery.stats().legs[0].endpoints[0].concurrency_limit;
+    for _ in 0..30 {
+        if world.exports.is_empty() {
+            let wait = world.delivery.poll_timeout().expect("a hint").since(world.now);
+            world.pass(wait);
+        }
+        world.end(|export| {
+            ExportVerdict::failed(export.request.clone(), false, "slow down")
+                .with_class(VerdictClass::Throttled)
+                .with_retry_after(SECS(1))
+        });
+    }
+    let endpoint = world.delivery.stats().legs[0].endpoints[0].clone();
+    assert_eq!(endpoint.breaker, BreakerState::Closed);
+    assert!(endpoint.concurrency_limit <= before / 2, "{before}: {endpoint:?}");
+}
+
+#[test]
+fn endless_times_are_no_timers() {
+    let mut config = sized(2);
+    config.max_elapsed = Duration::MAX;
+    config.batch.timeout = Duration::MAX;
+    let mut world = World::new(config);
+    world.push(&request(1));
+    assert_eq!(world.delivery.poll_timeout(), None);
+    world.flush(1, Duration::MAX);
+    world.deliver();
+    assert_eq!(world.flushed.len(), 1);
+}

@@ -97,3 +97,13 @@ fn a_delivery_without_a_driver_stays_small() {
     assert_eq!(account.accepted, 20_000);
     assert!(account.queued <= 1_000, "{account:?}");
 }
+
+#[test]
+fn a_batch_that_one_write_fills_is_seen_though_it_has_to_wait() {
+    let mut world = world();
+    world.write(10);
+    world.write(10);
+    assert_eq!(world.exports.len(), 1, "as many as there may be");
+    world.write_quietly(&key(Signal::Traces), 10);
+    assert!(world.delivery.take_wake(), "its time in the queue begins now");
+}

@@ -73,12 +73,9 @@ impl Endpoints {
         let endpoint = || Endpoint {
             breaker: config.breaker.map(CircuitBreaker::new),
             told: BreakerState::Closed,
-            limiter: config
-                .rate_limit
-                .clone()
-                .map(|limit| (RateLimiter::new(limit.clone()), limit)),
+            limiter: config.rate_limit.map(|limit| (RateLimiter::new(limit), limit)),
             debt: 0,
-            concurrency: AdaptiveConcurrency::new(config.concurrency.clone()),
+            concurrency: AdaptiveConcurrency::new(config.concurrency),
             in_flight: 0,
             is_gone: false,
         };

@@ -112,7 +112,7 @@ impl Leg {
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
             endpoints: Endpoints::new(leg, config),
-            batch: AdaptiveBatchSize::new(config.batch.clone()),
+            batch: AdaptiveBatchSize::new(config.batch),
             burst,
             batch_bytes_max: leg.batch_bytes_max,
             is_blocked: false,

@@ -138,8 +138,10 @@ impl ExportVerdict {
     pub(super) fn breaker(&self) -> BreakerVerdict {
         match self.class {
             VerdictClass::Success | VerdictClass::Refused => BreakerVerdict::Success,
-            VerdictClass::Throttled | VerdictClass::Failure => BreakerVerdict::Failure,
-            VerdictClass::Neutral => BreakerVerdict::Abandoned,
+            VerdictClass::Failure => BreakerVerdict::Failure,
+            // One that throttles is up and says when to come back: holds and concurrency obey, and a breaker would only add
+            // a wait of its own.
+            VerdictClass::Throttled | VerdictClass::Neutral => BreakerVerdict::Abandoned,
         }
     }
 
