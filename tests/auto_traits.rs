@@ -1,6 +1,7 @@
 //! What may cross threads: a promise of the API that no signature shows.
 
 use otlp_embed::export::{Driver, Engine, Shutdown};
+use otlp_embed::pipeline::{AdaptiveBatcher, ExportQueue, Flush, Pipeline, PipelineFuture, PipelineShutdown};
 use otlp_embed::protocol::Session;
 use otlp_embed::rt::{Blocking, Smol, Tokio};
 use otlp_embed::testing::Collector;
@@ -35,4 +36,16 @@ fn exporters_and_their_futures_cross_threads_where_their_runtime_does() {
     is_send::<OtlpExportFuture<Blocking>>();
     is_send::<Driver<Tokio>>();
     is_send::<Shutdown<Tokio>>();
+}
+
+#[test]
+fn pipelines_cross_threads_where_their_runtime_does() {
+    is_send_and_sync::<Pipeline>();
+    is_send_and_sync::<AdaptiveBatcher>();
+    is_send_and_sync::<ExportQueue>();
+    is_send::<PipelineFuture<Tokio>>();
+    is_send::<PipelineFuture<Smol>>();
+    is_send::<PipelineFuture<Blocking>>();
+    is_send::<Flush>();
+    is_send::<PipelineShutdown>();
 }
