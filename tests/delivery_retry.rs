@@ -3,10 +3,11 @@
 #[path = "support/delivery.rs"]
 mod support;
 
-use otlp_embed::pipeline::delivery::policies::BreakerState;
 use otlp_embed::pipeline::delivery::{
     DeliveryConfig, DeliveryEvent, DeliveryFact, ExportVerdict, LegConfig, VerdictClass,
 };
+use otlp_embed::policy::BreakerState;
+use otlp_embed::policy::ConcurrencyConfig;
 use otlp_embed::time::Instant;
 use otlp_embed::{DropReason, ItemCounts};
 use std::time::Duration;
@@ -18,6 +19,7 @@ const SECS: fn(u64) -> Duration = Duration::from_secs;
 fn sized(size: usize) -> DeliveryConfig {
     let mut config = DeliveryConfig::default();
     config.batch.size_initial = size;
+    config.batch.size_min = 1;
     config.batch.adaptive_enabled = false;
     config
 }
@@ -25,7 +27,7 @@ fn sized(size: usize) -> DeliveryConfig {
 #[test]
 fn a_batch_that_failed_goes_before_what_came_later_and_waits_for_its_backoff() {
     let mut config = sized(4);
-    config.concurrency = config.concurrency.with_fixed(1);
+    config.concurrency = ConcurrencyConfig::fixed(1);
     let mut world = World::new(config);
     world.push(&request(4));
     world.push(&request(5));
@@ -82,7 +84,7 @@ fn exports_that_fail_together_are_one_failure() {
 #[test]
 fn the_order_holds_whatever_order_failures_come_in() {
     let mut config = sized(2);
-    config.concurrency = config.concurrency.with_fixed(3);
+    config.concurrency = ConcurrencyConfig::fixed(3);
     let mut world = World::new(config);
     for items in [2, 3, 4] {
         world.push(&request(items));

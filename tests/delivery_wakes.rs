@@ -5,14 +5,16 @@ mod support;
 
 use otlp_embed::Signal;
 use otlp_embed::pipeline::delivery::DeliveryConfig;
+use otlp_embed::policy::ConcurrencyConfig;
 use std::time::Duration;
 use support::{World, key, request};
 
 fn world() -> World {
     let mut config = DeliveryConfig::default();
     config.batch.size_initial = 10;
+    config.batch.size_min = 1;
     config.batch.adaptive_enabled = false;
-    config.concurrency = config.concurrency.with_fixed(1);
+    config.concurrency = ConcurrencyConfig::fixed(1);
     World::new(config)
 }
 
@@ -85,6 +87,7 @@ fn a_delivery_without_a_driver_stays_small() {
         ..DeliveryConfig::default()
     };
     config.batch.size_initial = 10;
+    config.batch.size_min = 1;
     let mut world = World::new(config);
     for round in 0..20_000 {
         world.write_quietly(&support::tenant(["a", "b", "c"][round % 3]), 1);

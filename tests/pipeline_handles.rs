@@ -1,71 +1,24 @@
 //! What producers write through the handles of a pipeline, and how it arrives: batches, headers, sizes, overflow, flushes.
 
+#[path = "support/pipeline.rs"]
+mod support;
+
 use otlp_embed::pipeline::{
     AdaptiveBatcher, Endpoints, Overflow, Pipeline, PipelineConfig, QueueConfig, Refusal,
 };
 use otlp_embed::testing::collector::Accepting;
-use otlp_embed::testing::{Answer, Network, SimulatedCollector};
-use otlp_embed::{Config, DropReason, Exporter, Protocol, Report, Request, Resource, Signal, TraceBatch};
+use otlp_embed::testing::{Answer, Network};
+use otlp_embed::{Config, DropReason, Protocol, Report, Resource, Signal, TraceBatch};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+use support::{SECOND, World, blocking, config, span, spans, world, world_over};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-struct World {
-    network: Network,
-    collector: SimulatedCollector,
-    exporter: Exporter<Network>,
+trait Run {
+    fn run<T>(&self, config: PipelineConfig, work: impl AsyncFnOnce(Pipeline) -> T) -> (T, Report);
+    fn ids(&self) -> Vec<u64>;
 }
 
-fn world_over(protocol: Protocol) -> World {
-    let network = Network::new(7);
-    let collector = network.collector();
-    let exporter = Config::new()
-        .with_endpoint(collector.endpoint())
-        .with_protocol(protocol)
-        .build(network.clone())
-        .expect("a config that can work");
-    World {
-        network,
-        collector,
-        exporter,
-    }
-}
-
-fn world() -> World {
-    world_over(Protocol::Grpc)
-}
-
-fn config() -> PipelineConfig {
-    PipelineConfig::new().with_resource(&Resource::builder().attr("service.name", "shop").build())
-}
-
-fn blocking(items: u64) -> PipelineConfig {
-    config().with_queue(
-        QueueConfig::new()
-            .with_items_max(items)
-            .with_overflow(Overflow::Block),
-    )
-}
-
-fn span(batch: &mut TraceBatch, id: u64) {
-    let mut trace_id = [7; 16];
-    trace_id[..8].copy_from_slice(&(id + 1).to_be_bytes());
-    batch
-        .span(trace_id, (id + 1).to_be_bytes(), "work")
-        .times(1..2)
-        .end();
-}
-
-fn spans(first: u64, count: u64) -> Request {
-    let mut batch = TraceBatch::new(&Resource::new());
-    for id in first..first + count {
-        span(&mut batch, id);
-    }
-    batch.finish()
-}
-
-impl World {
+impl Run for World {
     /// Runs the pipeline beside `work`, whose end is a shutdown.
     fn run<T>(&self, config: PipelineConfig, work: impl AsyncFnOnce(Pipeline) -> T) -> (T, Report) {
         let (pipeline, future) = self.exporter.pipeline(config).expect("a config that can work");
@@ -387,8 +340,7 @@ fn an_adaptive_batcher_takes_and_tells() {
 
 #[test]
 fn each_of_a_fan_out_gets_everything_and_settles_on_its_own() {
-    let (one, other) = (world(), Network::new(1));
-    drop(other);
+    let one = world();
     let second = one.network.collector();
     let backup = Config::new()
         .with_endpoint(second.endpoint())

@@ -2,7 +2,7 @@
 
 use super::config::{Choice, DeliveryConfig, LegConfig};
 use super::policies::{
-    AdaptiveConcurrency, BreakerState, CircuitBreaker, Permit, RateDecision, RateLimit, RateLimiter, RateUnit,
+    AdaptiveConcurrency, BreakerState, CircuitBreaker, Permit, RateDecision, RateLimit, RateLimiter,
 };
 use super::types::{BatchId, DeliveryEvent};
 use super::verdict::ExportVerdict;
@@ -71,7 +71,7 @@ pub(super) struct Taken {
 impl Endpoints {
     pub fn new(leg: &LegConfig, config: &DeliveryConfig) -> Self {
         let endpoint = || Endpoint {
-            breaker: config.breaker.clone().map(CircuitBreaker::new),
+            breaker: config.breaker.map(CircuitBreaker::new),
             told: BreakerState::Closed,
             limiter: config
                 .rate_limit
@@ -260,10 +260,7 @@ impl Endpoint {
             take(limiter, now, part)?;
             self.debt -= part;
         }
-        let amount = match limit.unit {
-            RateUnit::Bytes => bytes,
-            _ => items,
-        };
+        let amount = limit.amount(items, bytes);
         let part = amount.min(burst);
         take(limiter, now, part)?;
         let owed = amount - part;
@@ -277,6 +274,6 @@ fn take(limiter: &mut RateLimiter, now: Instant, amount: u64) -> Result<(), Shut
         RateDecision::Allowed => Ok(()),
         RateDecision::Throttled(wait) => Err(Shut::Limited(now + wait)),
         // No amount up to the burst is; one that is nevertheless must not be stuck for ever.
-        _ => Ok(()),
+        RateDecision::Denied => Ok(()),
     }
 }
