@@ -10,8 +10,10 @@ mod config;
 #[doc(hidden)]
 pub mod delivery;
 mod endpoints;
+mod exports;
 mod flush;
 mod future;
+mod latency;
 mod park;
 #[expect(
     clippy::module_inception,
@@ -22,7 +24,9 @@ mod provisional;
 mod queue;
 mod refusal;
 mod shared;
+mod span_batch;
 mod stats;
+mod streaming;
 mod thread;
 
 pub use batcher::{AdaptiveBatcher, BatcherDriver};
@@ -31,8 +35,13 @@ pub use delivery::FlushReport;
 pub use endpoints::Endpoints;
 pub use flush::{Flush, PipelineShutdown};
 pub use future::PipelineFuture;
+pub use latency::{LatencyHistogram, LatencyStats};
 pub use pipeline::Pipeline;
 pub use queue::{ExportQueue, Pop, Push, PushError, QueueStats};
 pub use refusal::Refusal;
+pub use span_batch::SpanBatch;
 pub use stats::{Account, EndpointStats, LegStats, PipelineStats};
+pub use streaming::{
+    ExportStats, StreamHandle, StreamItem, StreamingConfig, StreamingOtlpExporter, StreamingRun,
+};
 pub use thread::PipelineThread;
