@@ -1,6 +1,7 @@
 //! The one error of the crate: opaque, with predicates that answer what a caller does next.
 
 use crate::code::Code;
+use crate::export::Remainder;
 use crate::outcome::{DropReason, ItemCounts};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -31,6 +32,8 @@ struct Inner {
     /// `code` is this crate's reading of an answer over OTLP/HTTP.
     is_http: bool,
     source: Option<Box<dyn core::error::Error + Send + Sync>>,
+    /// What an export hands back to whoever keeps the account of its items.
+    remainder: Option<Remainder>,
 }
 
 /// What went wrong, as the crate itself distinguishes it.
@@ -79,6 +82,7 @@ impl Error {
                 is_final: false,
                 is_http: false,
                 source: None,
+                remainder: None,
             }),
         }
     }
@@ -135,6 +139,27 @@ impl Error {
     pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
         self.inner.attempts = attempts;
         self
+    }
+
+    /// Hands back what may be exported again, which is then no part of the counts.
+    pub(crate) fn with_remainder(mut self, remainder: Remainder, counts: ItemCounts) -> Self {
+        self.inner.remainder = Some(remainder);
+        self.inner.counts = counts;
+        if counts.dropped == 0 {
+            self.inner.drop_reason = None;
+        }
+        self
+    }
+
+    /// What a managed export hands back.
+    #[doc(hidden)]
+    pub fn remainder(&self) -> Option<&Remainder> {
+        self.inner.remainder.as_ref()
+    }
+
+    /// As [`remainder`](Self::remainder), taking it.
+    pub(crate) fn take_remainder(&mut self) -> Option<Remainder> {
+        self.inner.remainder.take()
     }
 
     /// Marks a failure that no attempt can mend, whatever its kind says.

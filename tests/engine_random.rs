@@ -39,9 +39,9 @@ fn random_facts_agree_with_the_model() {
         sum.connections,
     ];
     assert!(figures.iter().all(|&figure| figure > 100), "{sum:?}");
-    for reason in DropReason::ALL {
-        // No request of this simulation can be taken apart.
-        let is_met = sum.dropped_for(reason) > 10 || reason == DropReason::TooLarge;
+    // No request of this simulation can be taken apart; the reasons after that are of queues and of processes.
+    for reason in &DropReason::ALL[..DropReason::TooLarge.index()] {
+        let is_met = sum.dropped_for(*reason) > 10;
         assert!(is_met, "{reason:?}: {sum:?}");
     }
 }

@@ -187,6 +187,30 @@ impl Request {
         }
     }
 
+    /// Several requests of one signal, with the same headers and the same time of their own, as one: an export message is a
+    /// repeated field, so that their bytes follow each other and none is copied. `None` where they differ in these, where
+    /// there are none, and for several of profiles, of which each has a dictionary of its own.
+    pub(crate) fn join(requests: &[Self]) -> Option<Self> {
+        let (first, rest) = requests.split_first()?;
+        if rest.is_empty() {
+            return Some(first.clone());
+        }
+        let fits = |other: &Self| {
+            other.signal == first.signal
+                && other.signal != Signal::Profiles
+                && other.headers() == first.headers()
+                && other.timeout == first.timeout
+        };
+        rest.iter().all(fits).then(|| Self {
+            signal: first.signal,
+            items: requests.iter().map(|request| request.items).sum(),
+            refused: requests.iter().map(|request| request.refused).sum(),
+            body: Body::new(requests.iter().flat_map(Self::segments).collect()),
+            headers: first.headers.clone(),
+            timeout: first.timeout,
+        })
+    }
+
     /// A part of this request with its headers and its time; the first has the items that were refused.
     pub(crate) fn part(&self, items: u64, is_first: bool, segments: Vec<Bytes>) -> Self {
         Self {
@@ -196,23 +220,6 @@ impl Request {
             body: Body::new(segments),
             headers: self.headers.clone(),
             timeout: self.timeout,
-        }
-    }
-
-    /// One request of several of the same signal with the same headers and time: an export message is a list, and lists
-    /// are joined by putting their bytes one after the other. Copies nothing.
-    #[cfg(feature = "std")]
-    pub(crate) fn join(requests: &[Self]) -> Self {
-        let first = requests.first().expect("there is something to join");
-        let mut segments = Vec::with_capacity(requests.iter().map(Self::segment_count).sum());
-        for request in requests {
-            segments.extend_from_slice(request.body.segments());
-        }
-        Self {
-            items: requests.iter().map(Self::items).sum(),
-            refused: requests.iter().map(Self::refused).sum(),
-            body: Body::new(segments),
-            ..first.clone()
         }
     }
 

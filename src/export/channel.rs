@@ -3,8 +3,11 @@
 use super::drive::{Action, ConnId, ExportId, Fact};
 use super::engine::Engine;
 use super::few::Few;
+use super::flight::MailboxId;
 use super::link::{Link, guarded, guarded_poll};
 use super::machine::ExportState;
+use super::managed::Managed;
+use super::origin::Origin;
 use super::prepare::Preparer;
 use super::sync::lock;
 use super::waiters::{Hub, Key};
@@ -18,15 +21,17 @@ use crate::rt::{Resolve, Resolver, Runtime, Timer};
 use crate::stats::Stats;
 use crate::time::Instant;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Rounds of work in one poll before it yields, so that a busy peer cannot hold an executor's thread.
 const ROUNDS_MAX: usize = 64;
@@ -41,6 +46,8 @@ pub(crate) type Verdict = Result<Outcome, Error>;
 
 /// What exporters, futures and the driver share.
 pub(crate) struct Channel<R: Runtime> {
+    /// In another process nothing but this may be touched: no lock, no socket, no timer.
+    pub(crate) origin: Origin,
     pub(crate) hub: Arc<Hub>,
     core: Mutex<Core<R>>,
     /// Outside the lock, since what it does takes time.
@@ -54,8 +61,11 @@ struct Core<R: Runtime> {
     /// The names that were looked up, each held by each of its lookups that runs. There are as many as destinations.
     lookups: Vec<(Name, Arc<()>)>,
     links: Vec<(ConnId, Link<R>)>,
-    timer: R::Timer,
+    /// Gone only from a channel that is dropped in another process.
+    timer: Option<R::Timer>,
     exports: HashMap<ExportId, Slot>,
+    mailboxes: HashMap<MailboxId, Mailbox>,
+    mailboxes_opened: u64,
     /// The hub's waker, which is all that sockets and timers see.
     waker: Waker,
     read_buffer: Box<[u8]>,
@@ -66,11 +76,24 @@ struct Core<R: Runtime> {
     gone: Option<String>,
 }
 
-/// What the channel keeps for the future of one export.
-struct Slot {
-    /// The future's place among the waiters, once it was polled.
+/// What the channel keeps of one export.
+enum Slot {
+    /// It has a future.
+    Own {
+        /// The future's place among the waiters, once it was polled.
+        key: Option<Key>,
+        verdict: Option<Verdict>,
+    },
+    /// Its verdict goes there.
+    Mailed(MailboxId),
+}
+
+/// The verdicts of the exports of one owner.
+#[derive(Default)]
+struct Mailbox {
+    /// The owner's place among the waiters, once it was polled.
     key: Option<Key>,
-    verdict: Option<Verdict>,
+    verdicts: VecDeque<(ExportId, Verdict)>,
 }
 
 /// What a pump leaves to be done after the channel's lock was released.
@@ -91,15 +114,18 @@ impl<R: Runtime> Channel<R> {
         let engine = Engine::new(config, runtime.seed())?;
         let hub = Arc::new(Hub::new());
         Ok(Self {
+            origin: Origin::here(),
             preparer: engine.preparer(),
             core: Mutex::new(Core {
                 engine,
-                timer: runtime.timer(),
+                timer: Some(runtime.timer()),
                 runtime,
                 resolver,
                 lookups: Vec::new(),
                 links: Vec::new(),
                 exports: HashMap::new(),
+                mailboxes: HashMap::new(),
+                mailboxes_opened: 0,
                 waker: Waker::from(hub.clone()),
                 read_buffer: alloc::vec![0; READ_BYTES].into(),
                 shutdown_at: None,
@@ -110,8 +136,9 @@ impl<R: Runtime> Channel<R> {
         })
     }
 
-    pub(crate) fn runtime(&self) -> R {
-        lock(&self.core).runtime.clone()
+    /// The runtime; none in another process.
+    pub(crate) fn runtime(&self) -> Option<R> {
+        (!self.origin.is_foreign()).then(|| lock(&self.core).runtime.clone())
     }
 
     /// Whether a signal goes out over gRPC, and the largest request of it.
@@ -119,59 +146,141 @@ impl<R: Runtime> Channel<R> {
         self.preparer.limits(signal)
     }
 
-    /// Accepts an export; its deadline runs from here.
-    pub(crate) fn submit(&self, request: Request) -> (ExportId, R) {
+    /// Accepts an export; its deadline runs from here. In another process it does not.
+    pub(crate) fn submit(&self, request: Request) -> Option<(ExportId, R)> {
+        let slot = Slot::Own {
+            key: None,
+            verdict: None,
+        };
+        let accepted = self.submit_as(slot, request, None)?;
+        self.hub.wake_driver();
+        Some(accepted)
+    }
+
+    /// As [`submit`](Self::submit), the verdict going to a mailbox. `key` is the place of its owner among the waiters, who
+    /// need not be woken.
+    pub(crate) fn submit_to(
+        &self,
+        mailbox: MailboxId,
+        key: Option<Key>,
+        request: Request,
+        managed: Option<Managed>,
+    ) -> Option<ExportId> {
+        let (id, _) = self.submit_as(Slot::Mailed(mailbox), request, managed)?;
+        self.hub.wake_other_driver(key);
+        Some(id)
+    }
+
+    fn submit_as(&self, slot: Slot, request: Request, managed: Option<Managed>) -> Option<(ExportId, R)> {
+        if self.origin.is_foreign() {
+            self.origin.refuse(&request);
+            return None;
+        }
         let is_long = self.preparer.has_work(&request);
         let begun = is_long.then(|| lock(&self.core).runtime.now());
         let prepared = self.preparer.prepare(request);
-        let accepted = {
-            let mut core = lock(&self.core);
-            let now = core.runtime.now();
-            let id = core.engine.submit_prepared(now, begun.unwrap_or(now), prepared);
-            core.exports.insert(
-                id,
-                Slot {
-                    key: None,
-                    verdict: None,
-                },
-            );
-            (id, core.runtime.clone())
+        let mut core = lock(&self.core);
+        let now = core.runtime.now();
+        let id = core
+            .engine
+            .submit_prepared(now, begun.unwrap_or(now), prepared, managed);
+        core.exports.insert(id, slot);
+        Some((id, core.runtime.clone()))
+    }
+
+    /// A place for the verdicts of one owner.
+    pub(crate) fn open_mailbox(&self) -> MailboxId {
+        if self.origin.is_foreign() {
+            return MailboxId(0);
+        }
+        let mut core = lock(&self.core);
+        core.mailboxes_opened += 1;
+        let id = MailboxId(core.mailboxes_opened);
+        core.mailboxes.insert(id, Mailbox::default());
+        id
+    }
+
+    /// Cancels what was submitted to a mailbox, and forgets it.
+    pub(crate) fn close_mailbox(&self, mailbox: MailboxId) {
+        let of_mailbox = |(id, slot): (&ExportId, &Slot)| {
+            matches!(slot, Slot::Mailed(other) if *other == mailbox).then_some(*id)
         };
-        self.hub.wake_driver();
-        accepted
+        let verdicts = self.hold(None, |core, after| {
+            let left: Vec<ExportId> = core.exports.iter().filter_map(of_mailbox).collect();
+            let verdicts = core.mailboxes.remove(&mailbox);
+            for id in left {
+                core.exports.remove(&id);
+                self.cancel_held(core, after, id);
+            }
+            core.check_closed(after);
+            verdicts
+        });
+        drop(verdicts);
+    }
+
+    /// Cancels an export whose verdict is still wanted.
+    pub(crate) fn cancel(&self, id: ExportId) {
+        if self.origin.is_foreign() {
+            return;
+        }
+        self.hold(None, |core, after| {
+            self.cancel_held(core, after, id);
+            core.check_closed(after);
+        });
+    }
+
+    /// Pumps, and takes the next verdict of a mailbox. `key` is its owner's place among the waiters, where the waker is
+    /// registered already.
+    pub(crate) fn poll_mailbox(&self, mailbox: MailboxId, key: Option<Key>) -> Poll<(ExportId, Verdict)> {
+        self.pump(key, |core| {
+            let mailbox = core.mailboxes.get_mut(&mailbox)?;
+            mailbox.key = key;
+            mailbox.verdicts.pop_front()
+        })
     }
 
     pub(crate) fn state(&self, id: ExportId) -> ExportState {
+        if self.origin.is_foreign() {
+            return ExportState::Done;
+        }
         lock(&self.core).engine.state(id).unwrap_or(ExportState::Done)
     }
 
     pub(crate) fn stats(&self) -> Stats {
+        if self.origin.is_foreign() {
+            return self.origin.stats();
+        }
         lock(&self.core).engine.stats()
     }
 
     /// Pumps, and returns the verdict of `id` once it is there. `key` is the caller's place among the waiters, where it
     /// has registered its waker already.
     pub(crate) fn poll_export(&self, id: ExportId, key: Option<Key>) -> Poll<Verdict> {
-        self.pump(|core| {
-            let slot = core.exports.get_mut(&id)?;
-            slot.key = key;
-            slot.verdict
-                .is_some()
-                .then(|| core.exports.remove(&id)?.verdict)
-                .flatten()
+        self.pump(None, |core| {
+            let Slot::Own { key: place, verdict } = core.exports.get_mut(&id)? else {
+                return None;
+            };
+            *place = key;
+            let verdict = verdict.take()?;
+            core.exports.remove(&id);
+            Some(verdict)
         })
     }
 
     /// Pumps for everyone, until the channel is closed.
     pub(crate) fn poll_driver(&self) -> Poll<()> {
-        self.pump(|core| core.is_closed.then_some(()))
+        self.pump(None, |core| core.is_closed.then_some(()))
     }
 
-    /// Refuses further exports; those under way have until `at`.
-    pub(crate) fn close(&self, at: Instant) {
+    /// Refuses further exports; those under way have `timeout` from now.
+    pub(crate) fn close(&self, timeout: Duration) {
+        if self.origin.is_foreign() {
+            return;
+        }
         {
             let mut core = lock(&self.core);
             let now = core.runtime.now();
+            let at = now + timeout;
             core.engine.handle(now, Fact::Drain);
             core.shutdown_at = Some(core.shutdown_at.map_or(at, |earlier| earlier.min(at)));
         }
@@ -180,35 +289,40 @@ impl<R: Runtime> Channel<R> {
 
     /// Pumps until every export has its verdict and every connection is closed.
     pub(crate) fn poll_closed(&self) -> Poll<Stats> {
-        self.pump(|core| core.is_closed.then(|| core.engine.stats()))
+        self.pump(None, |core| core.is_closed.then(|| core.engine.stats()))
     }
 
     /// Nobody waits for the export any more: it is cancelled, and what that gives to write is written as far as the
     /// sockets take it.
     pub(crate) fn abandon(&self, id: ExportId) {
-        self.hold(|core, after| {
-            if core
-                .exports
-                .remove(&id)
-                .is_some_and(|slot| slot.verdict.is_none())
-            {
-                let now = core.runtime.now();
-                core.engine.handle(now, Fact::Cancel(id));
-                core.settle(after);
-                if core.act(after) {
-                    core.write_all();
-                    // What else it set in motion is for those who stay.
-                    self.hub.notify();
-                }
+        if self.origin.is_foreign() {
+            return;
+        }
+        self.hold(None, |core, after| {
+            if let Some(Slot::Own { verdict: None, .. }) = core.exports.remove(&id) {
+                self.cancel_held(core, after, id);
                 core.check_closed(after);
             }
         });
     }
 
+    fn cancel_held(&self, core: &mut Core<R>, after: &mut After<R>, id: ExportId) {
+        let now = core.runtime.now();
+        core.engine.handle(now, Fact::Cancel(id));
+        core.settle(after);
+        if core.act(after) {
+            core.write_all();
+            // What else it set in motion is for those who stay.
+            self.hub.notify();
+        }
+    }
+
     /// Moves facts and actions between the engine and the runtime until nothing moves or the budget is spent. `done` is
     /// asked before and after.
-    fn pump<T>(&self, mut done: impl FnMut(&mut Core<R>) -> Option<T>) -> Poll<T> {
-        let result = self.hold(|core, after| {
+    ///
+    /// The future under `own` is polled until it finds nothing: a verdict that is its own need not wake it.
+    fn pump<T>(&self, own: Option<Key>, mut done: impl FnMut(&mut Core<R>) -> Option<T>) -> Poll<T> {
+        let result = self.hold(own, |core, after| {
             let mut result = done(core);
             let mut rounds = 0;
             // A verdict that was there already was left by a pump that ran to its end. One that comes now does not end
@@ -235,8 +349,8 @@ impl<R: Runtime> Channel<R> {
 
     /// Runs `work` with the channel held, and asks for the credentials that it wants once the channel was released. A panic
     /// goes on to the caller.
-    fn hold<T>(&self, work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T) -> T {
-        let (result, unauthorized) = self.hold_once(work);
+    fn hold<T>(&self, own: Option<Key>, work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T) -> T {
+        let (result, unauthorized) = self.hold_once(own, work);
         self.authorize(unauthorized);
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -247,7 +361,7 @@ impl<R: Runtime> Channel<R> {
             let ask = |(id, authorization): (ExportId, Authorization)| (id, authorization.ask());
             let answers: Vec<_> = unauthorized.into_iter().map(ask).collect();
             let result;
-            (result, unauthorized) = self.hold_once(|core, after| {
+            (result, unauthorized) = self.hold_once(None, |core, after| {
                 for (id, answer) in &answers {
                     let now = core.runtime.now();
                     match answer {
@@ -270,6 +384,7 @@ impl<R: Runtime> Channel<R> {
     /// from being woken.
     fn hold_once<T>(
         &self,
+        own: Option<Key>,
         work: impl FnOnce(&mut Core<R>, &mut After<R>) -> T,
     ) -> (std::thread::Result<T>, Vec<(ExportId, Authorization)>) {
         let mut after = After::new();
@@ -283,11 +398,11 @@ impl<R: Runtime> Channel<R> {
             (result, self.hub.end_pump())
         };
         let unauthorized = core::mem::take(&mut after.unauthorized);
-        self.finish(after, must_wake || result.is_err());
+        self.finish(after, own, must_wake || result.is_err());
         (result, unauthorized)
     }
 
-    fn finish(&self, after: After<R>, must_wake: bool) {
+    fn finish(&self, after: After<R>, own: Option<Key>, must_wake: bool) {
         let After {
             settled,
             discarded,
@@ -295,7 +410,9 @@ impl<R: Runtime> Channel<R> {
             unauthorized: _,
         } = after;
         for key in settled {
-            self.hub.wake_one(key);
+            if Some(key) != own {
+                self.hub.wake_one(key);
+            }
         }
         if is_closed {
             self.hub.wake_all();
@@ -304,6 +421,20 @@ impl<R: Runtime> Channel<R> {
         }
         // Last: what is dropped is foreign and may panic.
         drop(discarded);
+    }
+}
+
+impl<R: Runtime> Drop for Channel<R> {
+    /// In another process the sockets and the timer are left as they are: to close one in order would take it out of a
+    /// readiness queue, or lock a runtime's list, that the parent process goes on with.
+    fn drop(&mut self) {
+        if self.origin.is_foreign() {
+            let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
+            core::mem::take(&mut core.links)
+                .into_iter()
+                .for_each(core::mem::forget);
+            core::mem::forget(core.timer.take());
+        }
     }
 }
 
@@ -504,7 +635,10 @@ impl<R: Runtime> Core<R> {
         let now = self.runtime.now();
         if next > now {
             let cx = &mut Context::from_waker(&self.waker);
-            match guarded_poll(|| self.timer.poll_at(cx, next)) {
+            let Some(timer) = &mut self.timer else {
+                return false;
+            };
+            match guarded_poll(|| timer.poll_at(cx, next)) {
                 // It may have become due while the timer was set, or an early timer fired: look again.
                 Poll::Ready(Ok(())) => return true,
                 Poll::Pending => return false,
@@ -541,9 +675,20 @@ impl<R: Runtime> Core<R> {
                 Some(reason) => verdict.map_err(|error| error.into_runtime_gone(reason)),
                 None => verdict,
             };
-            if let Some(slot) = self.exports.get_mut(&id) {
-                slot.verdict = Some(verdict);
-                after.settled.extend(slot.key);
+            match self.exports.get_mut(&id) {
+                Some(Slot::Own { key, verdict: place }) => {
+                    *place = Some(verdict);
+                    after.settled.extend(*key);
+                }
+                Some(Slot::Mailed(mailbox)) => {
+                    let mailbox = self.mailboxes.get_mut(mailbox);
+                    self.exports.remove(&id);
+                    if let Some(mailbox) = mailbox {
+                        mailbox.verdicts.push_back((id, verdict));
+                        after.settled.extend(mailbox.key);
+                    }
+                }
+                None => {}
             }
         }
     }

@@ -38,6 +38,10 @@ impl Config {
 
 /// Exports requests to one collector. Clones share its connections, its memory limit and its account.
 ///
+/// It belongs to the process that built it. In a child of `fork(2)` its exports, also those that were under way, end in an
+/// error at once that says so, and its sockets are not touched: what the parent exports is sent once, by the parent. A child
+/// builds an exporter of its own, with a runtime of its own.
+///
 /// ```no_run
 /// use otlp_embed::{Config, Error, Request, rt};
 /// use std::time::Duration;
@@ -71,8 +75,9 @@ impl<R: Runtime> Exporter<R> {
     ///
     /// Any number of exports run at a time; they share connections and are queued where the collector limits them.
     pub fn export(&self, request: Request) -> OtlpExportFuture<R> {
-        let (id, runtime) = self.channel.submit(request);
-        OtlpExportFuture::new(self.channel.clone(), runtime, id)
+        let items = request.items();
+        let accepted = self.channel.submit(request);
+        OtlpExportFuture::new(self.channel.clone(), accepted, items)
     }
 
     /// Optional upkeep, to be run anywhere: while it runs, it alone moves the exports, so that their futures are polled
@@ -88,6 +93,10 @@ impl<R: Runtime> Exporter<R> {
     /// When it is dropped, the futures of the exports take over.
     pub fn driver(&self) -> Driver<R> {
         Driver::new(&self.channel, self.exporters.clone())
+    }
+
+    pub(crate) fn channel(&self) -> &Arc<Channel<R>> {
+        &self.channel
     }
 
     /// The account at this moment, that of its pipelines included. Where several exporters share one destination of a
@@ -108,15 +117,15 @@ impl<R: Runtime> Exporter<R> {
     /// Its pipelines end first, within the same time: their futures have to be run on for that. As long as one has not ended,
     /// the exporter takes further exports.
     pub fn shutdown(&self, timeout: Duration) -> Shutdown<R> {
-        let at = self.channel.runtime().now() + timeout;
-        Shutdown::new(self.channel.clone(), self.companions.clone(), at, timeout)
+        Shutdown::new(self.channel.clone(), self.companions.clone(), timeout)
     }
 
     pub(crate) fn companions(&self) -> &Companions {
         &self.companions
     }
 
-    pub(crate) fn runtime(&self) -> R {
+    /// The runtime; none in another process than the exporter's.
+    pub(crate) fn runtime(&self) -> Option<R> {
         self.channel.runtime()
     }
 
@@ -129,7 +138,10 @@ impl<R: Runtime> Exporter<R> {
 /// The account of an exporter and of its pipelines.
 pub(super) fn whole_stats<R: Runtime>(channel: &Channel<R>, companions: &Companions) -> Stats {
     let mut stats = channel.stats();
-    companions.add_to(&mut stats);
+    // In another process the pipelines' locks may be held by threads that are not there.
+    if !channel.origin.is_foreign() {
+        companions.add_to(&mut stats);
+    }
     stats
 }
 
@@ -147,7 +159,8 @@ impl<R: Runtime> Clone for Exporter<R> {
 
 impl<R: Runtime> Drop for Exporter<R> {
     fn drop(&mut self) {
-        if self.exporters.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let is_last = self.exporters.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && !self.channel.origin.is_foreign() {
             self.channel.hub.wake_driver();
         }
     }

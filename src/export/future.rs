@@ -5,6 +5,7 @@ use super::companion::Companions;
 use super::drive::ExportId;
 use super::exporter::whole_stats;
 use super::machine::ExportState;
+use super::origin::Origin;
 use super::waiters::Key;
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -42,8 +43,9 @@ pin_project_lite::pin_project! {
     #[must_use = "an export makes progress only while it is awaited; dropping it cancels it"]
     pub struct OtlpExportFuture<R: Runtime> {
         channel: Arc<Channel<R>>,
-        runtime: R,
-        id: ExportId,
+        // None where it was made in another process than its exporter.
+        accepted: Option<(ExportId, R)>,
+        items: u64,
         key: Option<Key>,
         is_done: bool,
         #[pin]
@@ -53,22 +55,25 @@ pin_project_lite::pin_project! {
     impl<R: Runtime> PinnedDrop for OtlpExportFuture<R> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
+            if this.channel.origin.is_foreign() {
+                return;
+            }
             if let Some(key) = this.key.take() {
                 this.channel.hub.remove(key);
             }
-            if !*this.is_done {
-                this.channel.abandon(*this.id);
+            if let (false, Some((id, _))) = (*this.is_done, &*this.accepted) {
+                this.channel.abandon(*id);
             }
         }
     }
 }
 
 impl<R: Runtime> OtlpExportFuture<R> {
-    pub(super) fn new(channel: Arc<Channel<R>>, runtime: R, id: ExportId) -> Self {
+    pub(super) fn new(channel: Arc<Channel<R>>, accepted: Option<(ExportId, R)>, items: u64) -> Self {
         Self {
             channel,
-            runtime,
-            id,
+            accepted,
+            items,
             key: None,
             is_done: false,
             _pinned: core::marker::PhantomPinned,
@@ -77,10 +82,9 @@ impl<R: Runtime> OtlpExportFuture<R> {
 
     /// The state that the export is in.
     pub fn state(&self) -> ExportState {
-        if self.is_done {
-            ExportState::Done
-        } else {
-            self.channel.state(self.id)
+        match &self.accepted {
+            Some((id, _)) if !self.is_done => self.channel.state(*id),
+            _ => ExportState::Done,
         }
     }
 }
@@ -95,10 +99,18 @@ impl<R: Runtime> Future for OtlpExportFuture<R> {
                 "the export was polled again after it had given its verdict",
             )));
         }
-        let verdict = this.runtime.drive(cx, |cx| {
+        let accepted = this
+            .accepted
+            .as_ref()
+            .filter(|_| !this.channel.origin.is_foreign());
+        let Some((id, runtime)) = accepted else {
+            *this.is_done = true;
+            return Poll::Ready(Err(Origin::error(*this.items)));
+        };
+        let verdict = runtime.drive(cx, |cx| {
             // Before anything is looked at: an event after the look then finds this waker.
             this.channel.hub.register(this.key, cx.waker());
-            this.channel.poll_export(*this.id, *this.key)
+            this.channel.poll_export(*id, *this.key)
         });
         if verdict.is_ready() {
             *this.is_done = true;
@@ -119,7 +131,7 @@ impl<R: Runtime> FusedFuture for OtlpExportFuture<R> {
 impl<R: Runtime> fmt::Debug for OtlpExportFuture<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OtlpExportFuture")
-            .field("id", &self.id)
+            .field("id", &self.accepted.as_ref().map(|(id, _)| id))
             .field("state", &self.state())
             .finish()
     }
@@ -131,6 +143,7 @@ pub struct Driver<R: Runtime> {
     channel: Weak<Channel<R>>,
     exporters: Arc<AtomicUsize>,
     hub: Arc<super::waiters::Hub>,
+    origin: Origin,
     key: Option<Key>,
 }
 
@@ -140,13 +153,16 @@ impl<R: Runtime> Driver<R> {
             channel: Arc::downgrade(channel),
             exporters,
             hub: channel.hub.clone(),
+            origin: Origin::here(),
             key: None,
         }
     }
 
     fn leave(&mut self) {
         if let Some(key) = self.key.take() {
-            self.hub.remove(key);
+            if !self.origin.is_foreign() {
+                self.hub.remove(key);
+            }
         }
     }
 }
@@ -156,7 +172,8 @@ impl<R: Runtime> Future for Driver<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let Some(runtime) = this.channel.upgrade().map(|channel| channel.runtime()) else {
+        // None without an exporter, or in another process.
+        let Some(runtime) = this.channel.upgrade().and_then(|channel| channel.runtime()) else {
             this.leave();
             return Poll::Ready(());
         };
@@ -194,49 +211,60 @@ impl<R: Runtime> Drop for Driver<R> {
 pub struct Shutdown<R: Runtime> {
     channel: Arc<Channel<R>>,
     companions: Arc<Companions>,
-    at: Instant,
-    /// Pipelines that have not ended.
-    pipelines: Vec<oneshot::Receiver<Report>>,
-    /// Bounds the wait for them.
-    timer: Option<R::Timer>,
+    /// The pipelines, where there are any.
+    waiting: Option<Waiting<R>>,
     key: Option<Key>,
+}
+
+/// Pipelines that are to end within a time.
+struct Waiting<R: Runtime> {
+    pipelines: Vec<oneshot::Receiver<Report>>,
+    at: Instant,
+    timer: R::Timer,
+}
+
+impl<R: Runtime> Waiting<R> {
+    /// Ready when they have ended, or it is too late.
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipelines
+            .retain_mut(|pipeline| Pin::new(pipeline).poll(cx).is_pending());
+        if self.pipelines.is_empty() {
+            return Poll::Ready(());
+        }
+        // A runtime that is gone counts as a time that is over.
+        self.timer.poll_at(cx, until).map(drop)
+    }
 }
 
 // Nothing in it is pinned in place.
 impl<R: Runtime> Unpin for Shutdown<R> {}
 
 impl<R: Runtime> Shutdown<R> {
-    pub(super) fn new(
-        channel: Arc<Channel<R>>,
-        companions: Arc<Companions>,
-        at: Instant,
-        timeout: Duration,
-    ) -> Self {
-        let pipelines = companions.close(timeout);
+    pub(super) fn new(channel: Arc<Channel<R>>, companions: Arc<Companions>, timeout: Duration) -> Self {
+        let runtime = channel.runtime();
+        let pipelines = match &runtime {
+            Some(_) => companions.close(timeout),
+            // In another process they are the parent's.
+            None => Vec::new(),
+        };
         // Without any the end begins here, also when this is never polled.
-        let timer = (!pipelines.is_empty()).then(|| channel.runtime().timer());
-        if timer.is_none() {
-            channel.close(at);
-        }
+        let waiting = match runtime {
+            Some(runtime) if !pipelines.is_empty() => Some(Waiting {
+                at: runtime.now() + timeout,
+                timer: runtime.timer(),
+                pipelines,
+            }),
+            _ => {
+                channel.close(timeout);
+                None
+            }
+        };
         Self {
             channel,
             companions,
-            at,
-            pipelines,
-            timer,
+            waiting,
             key: None,
         }
-    }
-
-    /// Waits for the pipelines until then; ready when they have ended, or the time is over.
-    fn poll_pipelines(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        self.pipelines
-            .retain_mut(|pipeline| Pin::new(pipeline).poll(cx).is_pending());
-        let Some(timer) = self.timer.as_mut().filter(|_| !self.pipelines.is_empty()) else {
-            return Poll::Ready(());
-        };
-        // A runtime that is gone counts as a time that is over.
-        timer.poll_at(cx, until).map(drop)
     }
 }
 
@@ -245,15 +273,21 @@ impl<R: Runtime> Future for Shutdown<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let this = &mut *self;
-        this.channel.runtime().drive(cx, |cx| {
-            if this.key.is_none() && this.timer.is_some() {
-                ready!(this.poll_pipelines(this.at, cx));
-                this.channel.close(this.at);
+        let Some(runtime) = this.channel.runtime() else {
+            let stats = this.channel.stats();
+            return Poll::Ready(Report { stats });
+        };
+        runtime.drive(cx, |cx| {
+            if let (None, Some(waiting)) = (this.key, &mut this.waiting) {
+                ready!(waiting.poll(waiting.at, cx));
+                this.channel.close(waiting.at.since(runtime.now()));
             }
             this.channel.hub.register(&mut this.key, cx.waker());
             ready!(this.channel.poll_closed());
             // They learn now that nothing is exported any more, and close their accounts at their next poll.
-            ready!(this.poll_pipelines(this.at + GRACE, cx));
+            if let Some(waiting) = &mut this.waiting {
+                ready!(waiting.poll(waiting.at + GRACE, cx));
+            }
             Poll::Ready(Report {
                 stats: whole_stats(&this.channel, &this.companions),
             })
@@ -263,6 +297,9 @@ impl<R: Runtime> Future for Shutdown<R> {
 
 impl<R: Runtime> Drop for Shutdown<R> {
     fn drop(&mut self) {
+        if self.channel.origin.is_foreign() {
+            return;
+        }
         if let Some(key) = self.key.take() {
             self.channel.hub.remove(key);
         }

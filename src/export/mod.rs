@@ -56,10 +56,15 @@ mod exporter;
 #[cfg(feature = "std")]
 mod few;
 #[cfg(feature = "std")]
+mod flight;
+#[cfg(feature = "std")]
 mod future;
 #[cfg(feature = "std")]
 mod link;
 mod machine;
+mod managed;
+#[cfg(feature = "std")]
+mod origin;
 mod prepare;
 #[cfg(feature = "std")]
 mod sync;
@@ -76,7 +81,13 @@ pub use exporter::Exporter;
 #[cfg(feature = "std")]
 pub(crate) use few::{FEW, Few};
 #[cfg(feature = "std")]
+pub(crate) use flight::Flight;
+#[cfg(feature = "std")]
 pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;
+#[doc(hidden)]
+pub use managed::{Managed, Remainder};
+#[cfg(all(feature = "std", unix))]
+pub(crate) use origin::Origin;
 #[cfg(feature = "std")]
 pub(crate) use sync::lock;

@@ -128,6 +128,20 @@ impl Hub {
         }
     }
 
+    /// Wakes the driver, if one lives that is not under `key`.
+    pub(crate) fn wake_other_driver(&self, key: Option<Key>) {
+        let waker = {
+            let mut list = lock(&self.list);
+            match list.driver {
+                Some(index) if Some(Key(index)) != key => list.take(index),
+                _ => None,
+            }
+        };
+        if let Some(waker) = waker {
+            wake(waker);
+        }
+    }
+
     /// Wakes every future.
     pub(crate) fn wake_all(&self) {
         let mut next = 0;

@@ -100,13 +100,18 @@ impl<R: Runtime> Endpoints<R> {
     }
 
     fn check(&self) -> Result<R, Error> {
-        let mut runtimes = self.legs.iter().flatten().map(Exporter::runtime);
-        let Some(first) = runtimes.next() else {
+        let runtimes = self.legs.iter().flatten().map(Exporter::runtime);
+        let Some(runtimes) = runtimes.collect::<Option<Vec<R>>>() else {
+            return Err(Error::misuse(
+                "the exporter was built before a fork and belongs to the parent process; build a new one in the child",
+            ));
+        };
+        let Some((first, others)) = runtimes.split_first() else {
             return Err(Error::misuse(
                 "Endpoints: a pipeline needs an exporter; none was given",
             ));
         };
-        if !runtimes.all(|other| first.is_same(&other)) {
+        if !others.iter().all(|other| first.is_same(other)) {
             return Err(Error::misuse(
                 "Endpoints: the exporters have different runtimes, of which one thread can wait for one only; build each with \
                  a clone of the same",
@@ -118,7 +123,7 @@ impl<R: Runtime> Endpoints<R> {
                 "Endpoints: {count} exporters were given; a pipeline takes {ENDPOINTS_MAX} at most"
             )));
         }
-        Ok(first)
+        Ok(first.clone())
     }
 
     fn delivery(&self, config: &PipelineConfig) -> DeliveryConfig {

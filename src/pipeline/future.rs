@@ -1,12 +1,12 @@
 //! The future of a pipeline: moves facts and actions between its delivery and its exporters.
 
 use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
-use super::provisional::{ExportId, Flight, Managed, Verdict};
 use super::shared::{Shared, Wish, stats_of};
 use super::stats::PipelineStats;
 use crate::encode::Request;
-use crate::export::Exporter;
-use crate::outcome::DropReason;
+use crate::error::Error;
+use crate::export::{ExportId, Exporter, Flight, Managed};
+use crate::outcome::{DropReason, Outcome};
 use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
 use crate::time::Instant;
@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use futures_core::FusedFuture;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -147,20 +147,21 @@ impl<R: Runtime> PipelineFuture<R> {
     fn export(&mut self, batch: BatchId, at: (usize, usize), request: Request, unanswered: bool) {
         let now = self.runtime.now();
         let Some(endpoint) = self.endpoint(at) else { return };
-        let id = endpoint.flight.submit(request, Some(Managed { unanswered }));
+        let managed = Managed {
+            unanswered,
+            ..Managed::default()
+        };
+        let id = endpoint.flight.submit(request, Some(managed));
         endpoint.batches.insert(id, batch);
         self.shared.handle(now, DeliveryFact::Submitted(batch));
     }
 
     fn cancel(&mut self, batch: BatchId, at: (usize, usize)) {
-        let now = self.runtime.now();
         let Some(endpoint) = self.endpoint(at) else { return };
         let id = endpoint.batches.iter().find(|(_, other)| **other == batch);
-        let Some(id) = id.map(|(id, _)| *id) else { return };
-        endpoint.batches.remove(&id);
-        if let Some(verdict) = endpoint.flight.cancel(id) {
-            self.shared
-                .handle(now, DeliveryFact::Ended(batch, verdict_of(verdict)));
+        // Its verdict comes as any other.
+        if let Some((id, _)) = id {
+            endpoint.flight.cancel(*id);
         }
     }
 
@@ -192,7 +193,7 @@ impl<R: Runtime> PipelineFuture<R> {
                 };
                 has_moved = true;
                 if let Some(batch) = endpoint.batches.remove(&id) {
-                    let fact = DeliveryFact::Ended(batch, verdict_of(result));
+                    let fact = DeliveryFact::Ended(batch, verdict_of(&result));
                     self.shared.handle(self.runtime.now(), fact);
                 }
             }
@@ -221,13 +222,12 @@ impl<R: Runtime> PipelineFuture<R> {
     fn abandon(&mut self, reason: DropReason) -> Report {
         let now = self.runtime.now();
         for endpoint in &mut self.endpoints {
-            for (id, batch) in endpoint.batches.drain() {
-                if let Some(verdict) = endpoint.flight.cancel(id) {
-                    self.shared
-                        .handle(now, DeliveryFact::Ended(batch, verdict_of(verdict)));
-                }
+            for id in endpoint.batches.keys() {
+                endpoint.flight.cancel(*id);
             }
         }
+        // A cancelled export has its verdict at once; nobody is to be woken for it.
+        self.collect(&mut Context::from_waker(Waker::noop()));
         self.shared.handle(now, DeliveryFact::Abandon(reason));
         while let Some(action) = self.shared.next_action() {
             self.tell(action);
@@ -249,8 +249,10 @@ impl<R: Runtime> PipelineFuture<R> {
 struct Gone;
 
 /// What an export's end means to the delivery.
-fn verdict_of((result, remainder): Verdict) -> ExportVerdict {
-    ExportVerdict::of(&result, remainder)
+fn verdict_of(result: &Result<Outcome, Error>) -> ExportVerdict {
+    let remainder = result.as_ref().err().and_then(Error::remainder);
+    let remainder = remainder.and_then(|left| Some((left.requests.first()?.clone(), left.unanswered)));
+    ExportVerdict::of(result, remainder)
 }
 
 impl<R: Runtime> Future for PipelineFuture<R> {

@@ -20,7 +20,6 @@ mod park;
     reason = "the handle that the module is named after"
 )]
 mod pipeline;
-mod provisional;
 mod queue;
 mod refusal;
 mod shared;

@@ -25,6 +25,8 @@ use std::sync::Mutex;
 /// `wait()`, or poll it in any `block_on`. Any number of threads share an exporter: one of them waits for the sockets
 /// and the others for it, each until its own deadline.
 ///
+/// It belongs to the process that made it: in a child of `fork(2)` make a new one.
+///
 /// It starts no thread, except one for each name that is resolved, which is left behind when the deadline passes.
 #[derive(Clone, Debug)]
 pub struct Blocking {
@@ -152,6 +154,7 @@ pub struct BlockingTimer {
 
 impl Timer for BlockingTimer {
     fn poll_at(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<io::Result<()>> {
+        self.reactor.check()?;
         if self.reactor.clock.now() >= at {
             return Poll::Ready(Ok(()));
         }
@@ -186,6 +189,7 @@ impl Future for BlockingConnecting {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Connecting::Begin(target) = &this.state {
+            this.reactor.check()?;
             let stream = Arc::new(begin_connect(target)?);
             let token = this.reactor.insert(stream.clone(), false);
             this.state = Connecting::Waiting(BlockingSocket {

@@ -5,7 +5,7 @@
 
 use super::clock::Clock;
 use super::stream::Stream;
-use crate::export::{FEW, Few};
+use crate::export::{FEW, Few, Origin};
 use crate::time::Instant;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -32,6 +32,8 @@ pub(super) struct Token(u64);
 #[derive(Debug)]
 pub(super) struct Reactor {
     pub(super) clock: Clock,
+    /// In another process, the bell is the parent's and the lock may be held by a thread that does not exist.
+    origin: Origin,
     state: Mutex<State>,
     /// The leader polls this end; a byte in it calls the leader back.
     bell: UnixStream,
@@ -88,10 +90,23 @@ impl Reactor {
         rope.set_nonblocking(true)?;
         Ok(Self {
             clock: Clock::start(),
+            origin: Origin::here(),
             state: Mutex::default(),
             bell,
             rope,
         })
+    }
+
+    /// # Errors
+    ///
+    /// This is a child of the process that made the reactor, which serves nobody here.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if !self.origin.is_foreign() {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "this rt::Blocking was made before a fork and belongs to the parent process; make a new one in the child",
+        ))
     }
 
     /// Watches a non-blocking socket until it is removed.
@@ -113,6 +128,9 @@ impl Reactor {
 
     /// Forgets a socket or a timer.
     pub(super) fn remove(&self, token: Token) {
+        if self.origin.is_foreign() {
+            return;
+        }
         let mut state = self.lock();
         state.timers.retain(|alarm| alarm.token != token);
         if let Some(at) = state.sources.iter().position(|source| source.token == token) {
@@ -127,6 +145,9 @@ impl Reactor {
 
     /// A token for a timer.
     pub(super) fn timer(&self) -> Token {
+        if self.origin.is_foreign() {
+            return Token(0);
+        }
         self.lock().token()
     }
 
@@ -174,6 +195,11 @@ impl Reactor {
 
     /// Blocks until the thread of `parker` was woken, or has led through one wait.
     fn block(&self, parker: &Arc<Parker>) {
+        if self.origin.is_foreign() {
+            // Whatever is waited for has failed, or is about to be found to have.
+            std::thread::yield_now();
+            return;
+        }
         let mut state = self.lock();
         while !parker.is_notified.load(Ordering::SeqCst) {
             if state.leader.is_none() {
@@ -257,6 +283,9 @@ impl Reactor {
 
     /// One follower takes over, if nobody leads.
     fn hand_over(&self) {
+        if self.origin.is_foreign() {
+            return;
+        }
         let mut state = self.lock();
         if state.leader.is_some() {
             return;
@@ -313,6 +342,9 @@ impl Wake for Parker {
             return;
         }
         self.thread.unpark();
+        if self.reactor.origin.is_foreign() {
+            return;
+        }
         let mut state = self.reactor.lock();
         if state
             .leader

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use otlp_embed::encode::Signal;
 use otlp_embed::endpoint::{Name, Target};
-use otlp_embed::export::{Action, Authorization, ConnId, Engine, ExportId, ExportState, Fact};
+use otlp_embed::export::{Action, Authorization, ConnId, Engine, ExportId, ExportState, Fact, Managed};
 use otlp_embed::protocol::Settings;
 use otlp_embed::testing::{Command, Frame, Scripted};
 use otlp_embed::time::Instant;
@@ -127,6 +127,13 @@ impl World {
 
     pub fn submit(&mut self, request: Request) -> ExportId {
         let id = self.engine.submit(self.now, request);
+        self.settle_down();
+        id
+    }
+
+    /// As [`submit`](Self::submit), for somebody who keeps the account of the items.
+    pub fn submit_managed(&mut self, request: Request, managed: Managed) -> ExportId {
+        let id = self.engine.submit_managed(self.now, request, managed);
         self.settle_down();
         id
     }

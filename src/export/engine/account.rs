@@ -3,16 +3,19 @@
 use super::Engine;
 use crate::export::ExportId;
 use crate::export::machine::Machine;
-use crate::outcome::{ItemCounts, Outcome};
+use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::protocol::Connection;
+use crate::stats::Stats;
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
 
 impl<P: Connection> Engine<P> {
     pub(super) fn account_submitted(&mut self, machine: &Machine) {
         let stats = &mut self.stats;
-        stats.accepted += machine.items();
-        stats.in_flight += machine.items();
+        if !machine.is_managed() {
+            stats.accepted += machine.items();
+            stats.in_flight += machine.items();
+        }
         stats.bytes_in_flight += machine.held_bytes() as u64;
     }
 
@@ -44,19 +47,10 @@ impl<P: Connection> Engine<P> {
             Err(error) => (error.counts(), error.drop_reason()),
         };
         let stats = &mut self.stats;
-        stats.in_flight -= machine.items();
         stats.bytes_in_flight -= machine.held_bytes() as u64;
-        let ItemCounts {
-            delivered,
-            rejected,
-            dropped,
-            unknown,
-        } = counts;
-        stats.delivered += delivered;
-        stats.rejected += rejected;
-        stats.unknown += unknown;
-        if let Some(reason) = reason {
-            stats.dropped[reason.index()] += dropped;
+        if !machine.is_managed() {
+            stats.in_flight -= machine.items();
+            book(stats, counts, reason);
         }
         match verdict {
             Err(error) if !error.is_cancelled() => stats.last_error = Some(error.to_string()),
@@ -69,5 +63,20 @@ impl<P: Connection> Engine<P> {
                 self.settled.push_back(id);
             }
         }
+    }
+}
+
+fn book(stats: &mut Stats, counts: ItemCounts, reason: Option<DropReason>) {
+    let ItemCounts {
+        delivered,
+        rejected,
+        dropped,
+        unknown,
+    } = counts;
+    stats.delivered += delivered;
+    stats.rejected += rejected;
+    stats.unknown += unknown;
+    if let Some(reason) = reason {
+        stats.dropped[reason.index()] += dropped;
     }
 }

@@ -32,6 +32,9 @@ impl<P: Connection> Engine<P> {
             return;
         };
         let why = self.lanes[lane].dialer.last_failure().cloned();
+        if let (Some(failure), true) = (why.clone(), machine.is_single()) {
+            return self.end_attempt(id, AttemptEnd::NotConnected(failure, until));
+        }
         match machine.postpone(until, why, &endpoint) {
             Next::Settled => self.settle(id),
             Next::Retry(_) | Next::Resend | Next::Reauthorize | Next::Split(_) => {

@@ -2,10 +2,10 @@
 
 use super::Engine;
 use crate::error::Error;
-use crate::export::ExportId;
 use crate::export::machine::{LastFailure, Machine, Next, Verdict};
 use crate::export::prepare::{Part, Refused};
-use crate::outcome::{ItemCounts, Outcome};
+use crate::export::{ExportId, Managed, Remainder};
+use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::protocol::Connection;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -32,6 +32,10 @@ pub(super) struct Family {
     messages: String,
     /// The first failure.
     error: Option<Error>,
+    /// Why items were dropped, the first that was.
+    drop_reason: Option<DropReason>,
+    /// What managed parts left.
+    remainder: Option<Remainder>,
 }
 
 impl Family {
@@ -45,6 +49,8 @@ impl Family {
             attempts: 0,
             messages: String::new(),
             error: None,
+            drop_reason: None,
+            remainder: None,
         }
     }
 
@@ -60,7 +66,16 @@ impl Family {
     /// The sum of the parts' verdicts: success if all succeeded, else the first failure.
     pub(super) fn into_verdict(self) -> Verdict {
         match self.error {
-            Some(error) => Err(error.into_whole(self.failed, self.settled, self.counts, self.attempts)),
+            Some(error) => {
+                let mut error = error.into_whole(self.failed, self.settled, self.counts, self.attempts);
+                if let (Some(reason), None) = (self.drop_reason, error.drop_reason()) {
+                    error = error.with_drop_reason(reason);
+                }
+                Err(match self.remainder {
+                    Some(remainder) => error.with_remainder(remainder.joined(), self.counts),
+                    None => error,
+                })
+            }
             None => Ok(Outcome {
                 counts: self.counts,
                 message: (!self.messages.is_empty()).then(|| Box::from(self.messages)),
@@ -79,10 +94,15 @@ impl Family {
                     self.add_message(message);
                 }
             }
-            Err(error) => {
+            Err(mut error) => {
                 self.failed += 1;
                 self.counts += error.counts();
                 self.attempts = self.attempts.max(error.attempts());
+                self.drop_reason = self.drop_reason.or(error.drop_reason());
+                match (&mut self.remainder, error.take_remainder()) {
+                    (Some(all), Some(more)) => all.add(more),
+                    (all, more) => *all = all.take().or(more),
+                }
                 self.error.get_or_insert(error);
             }
         }
@@ -109,6 +129,7 @@ impl<P: Connection> Engine<P> {
         parts: Vec<Result<Part, Refused>>,
         begun: Instant,
         timeout: Duration,
+        managed: Option<Managed>,
     ) {
         let deadline = begun + timeout;
         let mut family = Family::new(deadline);
@@ -116,7 +137,7 @@ impl<P: Connection> Engine<P> {
         for part in parts {
             let machine = match part {
                 Ok(part) => {
-                    let mut machine = Machine::new(part, begun, timeout);
+                    let mut machine = Machine::new(part, begun, timeout).with_managed(managed);
                     if deadline <= self.now && begun < self.now {
                         machine.explain(Some(LastFailure::pending(
                             "making the request ready took all of its time",
@@ -126,7 +147,8 @@ impl<P: Connection> Engine<P> {
                     machine
                 }
                 Err(Refused { request, error }) => {
-                    let mut machine = Machine::new(Part::plain(request), begun, timeout);
+                    let mut machine =
+                        Machine::new(Part::plain(request), begun, timeout).with_managed(managed);
                     machine.refuse(Err(error));
                     machine
                 }
@@ -169,8 +191,10 @@ impl<P: Connection> Engine<P> {
             return;
         };
         self.deadlines.remove(&(whole.deadline(), id));
-        self.stats.in_flight -= whole.items();
-        self.stats.accepted -= whole.items();
+        if !whole.is_managed() {
+            self.stats.in_flight -= whole.items();
+            self.stats.accepted -= whole.items();
+        }
         self.stats.bytes_in_flight -= whole.held_bytes() as u64;
         let family_id = whole.family().unwrap_or(id);
         let mut family = match self.families.remove(&family_id) {

@@ -16,7 +16,7 @@ mod timers;
 
 use super::machine::{ExportState, Machine, Verdict};
 use super::prepare::{Part, Parts, Prepared, Preparer};
-use super::{Action, ExportId, Fact};
+use super::{Action, ExportId, Fact, Managed};
 use crate::config::{Config, Settings};
 use crate::encode::{Request, Signal};
 use crate::error::{Error, Kind};
@@ -131,12 +131,26 @@ impl<P: Connection> Engine<P> {
     pub fn submit(&mut self, now: Instant, request: Request) -> ExportId {
         let prepared = self.preparer.prepare(request);
         self.advance_clock(now);
-        self.submit_prepared(self.now, self.now, prepared)
+        self.submit_prepared(self.now, self.now, prepared, None)
+    }
+
+    /// As [`submit`](Self::submit), for somebody who keeps the account of the items.
+    #[doc(hidden)]
+    pub fn submit_managed(&mut self, now: Instant, request: Request, managed: Managed) -> ExportId {
+        let prepared = self.preparer.prepare(request);
+        self.advance_clock(now);
+        self.submit_prepared(self.now, self.now, prepared, Some(managed))
     }
 
     /// Takes an export that was made ready elsewhere, by this engine's own preparer. Its deadline runs from when that was
     /// begun.
-    pub(crate) fn submit_prepared(&mut self, now: Instant, begun: Instant, prepared: Prepared) -> ExportId {
+    pub(crate) fn submit_prepared(
+        &mut self,
+        now: Instant,
+        begun: Instant,
+        prepared: Prepared,
+        managed: Option<Managed>,
+    ) -> ExportId {
         self.advance_clock(now);
         let id = ExportId(self.next_number());
         let refusal = self.refusal(&prepared);
@@ -146,10 +160,16 @@ impl<P: Connection> Engine<P> {
             .unwrap_or(self.settings.route(request.signal()).timeout);
         self.stats.exports_in_flight += 1;
         match parts {
-            Parts::Many(parts) if refusal.is_none() => self.submit_family(id, parts, begun, timeout),
-            Parts::One(part) => self.submit_part(id, Machine::new(part, begun, timeout), refusal),
+            Parts::Many(parts) if refusal.is_none() => {
+                self.submit_family(id, parts, begun, timeout, managed);
+            }
+            Parts::One(part) => {
+                let machine = Machine::new(part, begun, timeout).with_managed(managed);
+                self.submit_part(id, machine, refusal);
+            }
             Parts::Many(_) => {
-                self.submit_part(id, Machine::new(Part::plain(request), begun, timeout), refusal);
+                let machine = Machine::new(Part::plain(request), begun, timeout).with_managed(managed);
+                self.submit_part(id, machine, refusal);
             }
         }
         self.check();

@@ -15,6 +15,7 @@ use crate::code::Code;
 use crate::credentials::CredentialHeaders;
 use crate::encode::{Body, Request, Signal};
 use crate::error::Error;
+use crate::export::{Managed, Remainder};
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::policy::{self, RetryPolicy};
 use crate::protocol::{Answer, CallEnd, CallId, Failure};
@@ -93,6 +94,8 @@ pub(crate) struct Machine {
     signal: Signal,
     /// The export that it is a part of.
     family: Option<ExportId>,
+    /// Another account books its items.
+    managed: Option<Managed>,
     items: u64,
     held_bytes: usize,
     timeout: Duration,
@@ -182,6 +185,7 @@ impl Machine {
             held_bytes: part.held_bytes(),
             signal: request.signal(),
             family: None,
+            managed: None,
             part: Some(part),
             timeout,
             deadline: now + timeout,
@@ -209,6 +213,7 @@ impl Machine {
             step: whole.step,
             hint: whole.hint,
             unanswered: whole.unanswered,
+            managed: whole.managed,
             last: whole.last.clone(),
             ..Self::new(part, now, whole.timeout)
         }
@@ -221,6 +226,23 @@ impl Machine {
 
     pub(crate) fn join(&mut self, family: ExportId) {
         self.family = Some(family);
+    }
+
+    /// As made for another account.
+    pub(crate) fn with_managed(mut self, managed: Option<Managed>) -> Self {
+        self.managed = managed;
+        self.unanswered |= managed.is_some_and(|managed| managed.unanswered);
+        self
+    }
+
+    /// Whether another account books its items.
+    pub(crate) fn is_managed(&self) -> bool {
+        self.managed.is_some()
+    }
+
+    /// Whether a failed attempt ends it.
+    pub(crate) fn is_single(&self) -> bool {
+        self.managed.is_some_and(|managed| managed.is_single)
     }
 
     pub(crate) fn state(&self) -> ExportState {
@@ -533,7 +555,7 @@ impl Machine {
     /// allows, in place of the export's.
     fn retry_or_give_up(&mut self, judge: &mut Judge<'_>, next: Option<Instant>) -> Next {
         let free = self.free_resends.saturating_add(self.uncounted);
-        if self.attempts.saturating_sub(free) >= judge.policy.attempts_max {
+        if self.is_single() || self.attempts.saturating_sub(free) >= judge.policy.attempts_max {
             let verdict = self.out_of_attempts(judge.endpoint);
             return self.settle(Event::GiveUp(verdict));
         }
@@ -595,9 +617,25 @@ impl Machine {
 
     fn settle(&mut self, event: Event) -> Next {
         self.apply(event);
-        self.part = None;
+        let part = self.part.take();
+        if let (Some(part), true) = (part, self.is_managed() && self.items > 0) {
+            self.hand_back(part);
+        }
         self.auth = Auth::None;
         Next::Settled
+    }
+
+    /// What a later export may deliver goes back with the error.
+    fn hand_back(&mut self, part: Part) {
+        self.state = match mem::replace(&mut self.state, State::Failed) {
+            State::Done(Err(error))
+                if error.is_retryable() || error.is_cancelled() || error.is_shutdown() =>
+            {
+                let remainder = Remainder::new(part.request().clone(), self.unanswered);
+                State::Done(Err(error.with_remainder(remainder, ItemCounts::default())))
+            }
+            state => state,
+        };
     }
 
     /// Moves on. An illegal event is a defect of the engine: tests stop at it, a release build keeps the state.

@@ -4,7 +4,7 @@ use super::config::{Choice, DeliveryConfig, LegConfig};
 use super::policies::{
     AdaptiveConcurrency, BreakerState, CircuitBreaker, Permit, RateDecision, RateLimit, RateLimiter, RateUnit,
 };
-use super::types::DeliveryEvent;
+use super::types::{BatchId, DeliveryEvent};
 use super::verdict::ExportVerdict;
 use crate::pipeline::stats::EndpointStats;
 use crate::time::Instant;
@@ -56,8 +56,8 @@ pub(super) struct Hold {
     pub endpoint: usize,
     /// Failures in a row.
     pub failures: u32,
-    /// When the last of them came.
-    pub since: Instant,
+    /// The last export that was under way when the last of them came.
+    pub since: BatchId,
     pub until: Instant,
 }
 

@@ -49,11 +49,6 @@ impl Epochs {
         self.first + self.live.len() as u64 - 1
     }
 
-    /// Whether an epoch still takes items.
-    pub fn is_live(&self, epoch: u64) -> bool {
-        epoch >= self.first && epoch < self.first + self.live.len() as u64
-    }
-
     /// Items came.
     pub fn add(&mut self, epoch: u64, items: u64) {
         self.epoch(epoch).pending += items;
@@ -137,12 +132,6 @@ impl Epochs {
     /// When the time of a flush is over.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, ..)| *at)
-    }
-
-    /// Items that are not settled, of all legs.
-    #[cfg(debug_assertions)]
-    pub fn pending(&self) -> u64 {
-        self.live.iter().map(|epoch| epoch.pending).sum()
     }
 
     fn epoch(&mut self, epoch: u64) -> &mut Epoch {

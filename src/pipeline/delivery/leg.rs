@@ -35,6 +35,7 @@ pub(super) struct Queued {
 pub(super) struct InFlight {
     pub leg: usize,
     pub endpoint: usize,
+    batch: BatchId,
     lane: LaneId,
     seq: u64,
     items: u64,
@@ -177,14 +178,11 @@ impl Leg {
     }
 
     /// A closed batch finds no room here, though it had elsewhere.
-    pub fn lose_newest(&mut self, shared: &mut Shared, closed: &Closed) {
-        self.lose(
-            shared,
-            closed.epoch,
-            closed.request.items(),
-            DropReason::QueueFull,
-        );
+    pub fn lose_newest(&mut self, shared: &mut Shared, closed: Closed) {
+        let items = closed.request.items();
+        self.lose(shared, closed.epoch, items, DropReason::QueueFull);
         self.overflow(shared, closed.key.signal, DropReason::QueueFull);
+        shared.garbage.requests.push(closed.request);
     }
 
     /// Evicts the oldest queued request of a signal, where there is one.
@@ -227,6 +225,11 @@ impl Leg {
                 self.unseen.push(lane);
             }
             state.unseen += 1;
+            // Where no driver looks, lanes that came and went would be kept in mind for ever.
+            if self.unseen.len() > 2 * self.lanes.len() {
+                self.unseen.sort_unstable();
+                self.unseen.dedup();
+            }
         }
         let was_ready = self.lanes[lane.index()].ready.is_some();
         self.refresh(shared, lane);
@@ -536,12 +539,13 @@ impl Leg {
                 bytes += entry.bytes;
                 requests.push(entry.value.request);
             }
-            Request::join(&requests)
+            Request::join(&requests).expect("a lane is of one signal, set of headers and time")
         };
         let batch = shared.next_batch();
         let flight = InFlight {
             leg: self.index,
             endpoint: taken.endpoint,
+            batch,
             lane,
             seq: first.seq,
             items,
@@ -624,7 +628,7 @@ impl Leg {
                 holds.push(Hold {
                     endpoint: flight.endpoint,
                     failures: 0,
-                    since: Instant::ZERO,
+                    since: BatchId(0),
                     until: now,
                 });
                 holds.len() - 1
@@ -632,9 +636,9 @@ impl Leg {
         };
         let hold = &mut holds[at];
         // Exports that were under way together fail together: that is one failure.
-        if hold.failures == 0 || flight.submitted >= hold.since {
+        if hold.failures == 0 || flight.batch > hold.since {
             hold.failures = hold.failures.saturating_add(1);
-            hold.since = now;
+            hold.since = BatchId(shared.batches);
         }
         let wait = shared
             .config
@@ -656,7 +660,9 @@ impl Leg {
 
     /// Settles an entry that was taken out of the queue and is not exported again.
     fn give_up(&mut self, shared: &mut Shared, entry: Entry<Queued>, reason: DropReason) {
-        let counts = match entry.value.unanswered {
+        // In the child of a fork it is the parent that knows what was sent.
+        let is_unknown = entry.value.unanswered && reason != DropReason::Forked;
+        let counts = match is_unknown {
             true => unknown(entry.items),
             false => dropped(entry.items),
         };

@@ -139,8 +139,6 @@ impl Delivery {
 
     /// Takes a fact in at this time. A time before the last one counts as that.
     pub fn handle(&mut self, now: Instant, fact: DeliveryFact) {
-        self.wake = false;
-        self.is_signalled = false;
         self.shared.now = self.shared.now.max(now);
         self.see();
         match fact {
@@ -171,6 +169,9 @@ impl Delivery {
             DeliveryFact::Forked => self.abandon(DropReason::Forked, Some(DropReason::Forked)),
         }
         self.advance();
+        // Whatever asked for the driver has it.
+        self.wake = false;
+        self.is_signalled = false;
         debug_assert!(
             self.is_conserved(),
             "items are lost or counted twice: {:?}",
@@ -358,46 +359,47 @@ impl Delivery {
         for (_, flight) in core::mem::take(&mut self.shared.in_flight) {
             self.legs[flight.leg].abandon(&mut self.shared, flight, in_flight);
         }
-        let is_void = |action: &DeliveryAction| {
-            matches!(
-                action,
-                DeliveryAction::Export { .. } | DeliveryAction::Cancel { .. }
-            )
-        };
-        self.shared.actions.retain(|action| !is_void(action));
+        for action in core::mem::take(&mut self.shared.actions) {
+            match action {
+                DeliveryAction::Export { request, .. } => self.shared.garbage.requests.push(request),
+                DeliveryAction::Cancel { .. } => {}
+                other => self.shared.actions.push_back(other),
+            }
+        }
     }
 
     /// Puts a closed batch into the queue of each leg.
     fn enqueue(&mut self, closed: Closed) {
         // A leg of its own had the place already.
         let has_place = self.legs.len() == 1;
-        let mut is_startable = false;
-        let refused = closed.request.refused();
-        let (signal, items, bytes) = (
-            closed.key.signal,
-            closed.request.items(),
-            closed.request.encoded_len() as u64,
-        );
-        for at in 0..self.legs.len() {
-            if refused > 0 {
-                self.legs[at].refuse_too_large(refused);
+        let (signal, refused) = (closed.key.signal, closed.request.refused());
+        let (items, bytes) = (closed.request.items(), closed.request.encoded_len() as u64);
+        if refused > 0 {
+            for leg in &mut self.legs {
+                leg.refuse_too_large(refused);
             }
-            if items == 0 {
-                continue;
-            }
-            if !self.make_room(at, signal, items, bytes, has_place) {
-                self.legs[at].lose_newest(&mut self.shared, &closed);
-                continue;
-            }
-            let copy = Closed {
-                key: closed.key.clone(),
-                request: closed.request.clone(),
-                ..closed
-            };
-            is_startable |= self.legs[at].push(&mut self.shared, copy);
         }
-        self.shared.garbage.requests.push(closed.request);
-        if is_startable {
+        if items == 0 {
+            self.shared.garbage.requests.push(closed.request);
+            return;
+        }
+        // One that the driver has not seen has no age yet.
+        let mut is_asked_for = closed.born.is_none();
+        let last = self.legs.len() - 1;
+        let mut rest = Some(closed);
+        for at in 0..=last {
+            let has_room = self.make_room(at, signal, items, bytes, has_place);
+            let copy = match at == last {
+                true => rest.take(),
+                false => rest.clone(),
+            };
+            let closed = copy.expect("the last leg takes it");
+            match has_room {
+                true => is_asked_for |= self.legs[at].push(&mut self.shared, closed),
+                false => self.legs[at].lose_newest(&mut self.shared, closed),
+            }
+        }
+        if is_asked_for {
             self.signal();
         }
     }

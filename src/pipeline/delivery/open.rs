@@ -122,6 +122,15 @@ impl OpenBatch {
         }
     }
 
+    /// Items that it refused for their size; they are not in it.
+    fn refused(&self) -> u64 {
+        match self {
+            Self::Traces(batch) => batch.refused(),
+            Self::Metrics(batch) => batch.refused(),
+            Self::Logs(batch) => batch.refused(),
+        }
+    }
+
     fn finish(&mut self) -> Request {
         match self {
             Self::Traces(batch) => batch.finish(),
@@ -172,7 +181,7 @@ struct Place {
 }
 
 /// A batch that is closed: ready for the queues of the legs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Closed {
     pub key: OpenKey,
     pub seq: u64,
@@ -342,8 +351,10 @@ impl OpenBatches {
             epoch: entry.epoch,
             ..Returned::default()
         };
-        let is_full = items >= ticket.items_close || bytes >= ticket.bytes_close;
-        if items == 0 && ticket.sealed.is_none() {
+        // One with nothing but what it refused is closed, to be counted.
+        let is_full = items >= ticket.items_close || bytes >= ticket.bytes_close || items == 0;
+        let is_nothing = items == 0 && ticket.batch.as_ref().is_none_or(|batch| batch.refused() == 0);
+        if is_nothing && ticket.sealed.is_none() {
             returned.leftover = ticket.batch.take();
             self.remove(place.slot);
         } else if ticket.sealed.is_some() || is_full || entry.must_close {

@@ -60,7 +60,7 @@ impl Delivery {
             }
             None => {}
         }
-        if returned.is_unseen || self.drain.is_some() {
+        if returned.is_unseen || self.is_closed {
             self.signal();
         }
         // What the reservation kept others from is free again.

@@ -105,7 +105,7 @@ pub enum DeliveryAction {
         /// Whether it was closed: all are to be woken.
         is_closed: bool,
     },
-    /// The drain is over and everything is settled. Comes once, as the last action.
+    /// The drain is over and everything is settled. Comes once; nothing comes after it but answers to later flushes.
     Drained(PipelineStats),
 }
 

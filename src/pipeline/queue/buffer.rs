@@ -83,6 +83,7 @@ impl<K: Clone + Eq + Hash, T> Buffer<K, T> {
     }
 
     /// Entries in all lanes.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -208,6 +209,7 @@ impl<K: Clone + Eq + Hash, T> Buffer<K, T> {
     }
 
     /// Lanes there are, the empty ones that are kept included.
+    #[cfg(test)]
     pub fn lane_count(&self) -> usize {
         self.index.len()
     }
