@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::export::Exporter;
 use crate::pipeline::config::GRPC_BATCH_BYTES_MAX;
 use crate::rt::Runtime;
-use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::any::Any;
@@ -59,6 +58,7 @@ const STEPS_MAX: usize = 1_024;
 /// ```
 pub struct StreamingOtlpExporter<R: Runtime> {
     exporter: Exporter<R>,
+    exports: Exports<R>,
     config: StreamingConfig,
     shared: Arc<Shared>,
 }
@@ -68,10 +68,11 @@ impl<R: Runtime> StreamingOtlpExporter<R> {
     ///
     /// # Errors
     ///
-    /// A misuse error that names the setting that cannot work.
+    /// A misuse error that names the setting that cannot work. In a child of the exporter's process, an error that says so.
     pub fn new(exporter: &Exporter<R>, config: StreamingConfig) -> Result<Self, Error> {
         config.check()?;
         Ok(Self {
+            exports: Exports::new(exporter, "StreamingOtlpExporter::new")?,
             exporter: exporter.clone(),
             config,
             shared: Arc::default(),
@@ -92,12 +93,11 @@ impl<R: Runtime> StreamingOtlpExporter<R> {
         let (is_grpc, limit) = self.exporter.limits(Signal::Traces);
         let usual = if is_grpc { GRPC_BATCH_BYTES_MAX } else { limit };
         let bytes_max = self.config.batch_bytes_max.unwrap_or(usual).min(limit);
-        let exports = Exports::new(&self.exporter);
         StreamingRun {
             source: Some(source),
             work: Work {
-                timer: exports.runtime().timer(),
-                exports,
+                timer: self.exports.runtime().timer(),
+                exports: self.exports,
                 open: Gathered::new(&self.config, bytes_max),
                 in_flight_max: self.config.in_flight_max,
                 shared: self.shared,
@@ -283,9 +283,15 @@ impl<R: Runtime> Work<R> {
         self.exports.submit(request);
     }
 
-    fn end(&mut self, now: Option<Instant>) {
+    fn end(&mut self) {
         self.is_over = true;
-        self.shared.end(now);
+        let is_foreign = self.exports.is_foreign();
+        let (shared, runtime) = (&self.shared, self.exports.runtime().clone());
+        // A run that is kept after its end must not be what drives the connections.
+        self.exports
+            .close(|ended| drop(shared.end_export(runtime.now(), ended)));
+        let has_time = self.has_begun && !is_foreign;
+        shared.end(has_time.then(|| runtime.now()));
     }
 }
 
@@ -307,7 +313,7 @@ where
             {
                 return Poll::Pending;
             }
-            work.end(Some(runtime.now()));
+            work.end();
             if let Some(panic) = work.panic.take() {
                 resume_unwind(panic);
             }
@@ -329,9 +335,7 @@ where
 impl<R: Runtime> Drop for Work<R> {
     fn drop(&mut self) {
         if !self.is_over {
-            // First, so that the exporter's account has its verdict on them when the handle says that all is over.
-            self.exports.clear();
-            self.end(None);
+            self.end();
         }
     }
 }

@@ -168,7 +168,7 @@ impl Shared {
         Prospect(is_hopeless)
     }
 
-    /// The run is over; what has no verdict gets none. Without a time, it was dropped.
+    /// The run is over; what has no verdict gets none. Without a time, none had passed.
     pub(super) fn end(&self, now: Option<Instant>) {
         let mut state = lock(&self.state);
         if let Some(now) = now {
