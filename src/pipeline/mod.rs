@@ -5,6 +5,7 @@
 //! Never knows a protocol, and never reads a clock: its futures carry the time of the exporter's runtime to
 //! its machines.
 
+mod actor;
 mod batcher;
 mod config;
 #[doc(hidden)]
@@ -28,6 +29,10 @@ mod stats;
 mod streaming;
 mod thread;
 
+pub use actor::{
+    ActorAnswer, ActorConfig, ActorFlush, ActorShutdown, ActorStats, ExporterActor, ExporterHandle,
+    TryExportError,
+};
 pub use batcher::{AdaptiveBatcher, BatcherDriver};
 pub use config::{Overflow, PipelineConfig, QueueConfig, SignalQueue};
 pub use delivery::FlushReport;
