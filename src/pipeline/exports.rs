@@ -134,8 +134,21 @@ impl<R: Runtime> Exports<R> {
     /// Cancels all that is in flight and tells how each ended; drives nothing any more.
     pub(super) fn close(&mut self, mut tell: impl FnMut(Ended)) {
         if let Some(flight) = self.flight.as_mut().filter(|flight| !flight.is_foreign()) {
-            self.running.keys().for_each(|id| flight.cancel(*id));
-            // A cancelled export has its verdict at once; nobody is to be woken for it.
+            let now = self.runtime.now();
+            // A cancelled export has its verdict at once.
+            self.running.retain(|id, running| {
+                let Some(result) = flight.cancel(*id) else {
+                    return true;
+                };
+                tell(Ended {
+                    id: running.id,
+                    items: running.items,
+                    latency: now.since(running.begun),
+                    result,
+                });
+                false
+            });
+            // Others had theirs already; nobody is to be woken for it.
             let mut cx = Context::from_waker(Waker::noop());
             while let Poll::Ready(ended) = self.poll(&mut cx) {
                 tell(ended);
