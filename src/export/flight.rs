@@ -61,6 +61,11 @@ impl<R: Runtime> Flight<R> {
         self.runtime.as_ref()
     }
 
+    /// Whether this is another process than the exporter's.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.channel.origin.is_foreign()
+    }
+
     /// Exports whose verdict was not taken.
     pub fn len(&self) -> usize {
         self.live.len()

@@ -5,13 +5,16 @@
 //! Never knows a protocol, and never reads a clock: its futures carry the time of the exporter's runtime to
 //! its machines.
 
+mod actor;
 mod batcher;
 mod config;
 #[doc(hidden)]
 pub mod delivery;
 mod endpoints;
+mod exports;
 mod flush;
 mod future;
+mod latency;
 mod park;
 #[expect(
     clippy::module_inception,
@@ -21,17 +24,28 @@ mod pipeline;
 mod queue;
 mod refusal;
 mod shared;
+mod span_batch;
 mod stats;
+mod streaming;
 mod thread;
 
+pub use actor::{
+    ActorAnswer, ActorConfig, ActorFlush, ActorShutdown, ActorStats, ExporterActor, ExporterHandle,
+    TryExportError,
+};
 pub use batcher::{AdaptiveBatcher, BatcherDriver};
 pub use config::{Overflow, PipelineConfig, QueueConfig, SignalQueue};
 pub use delivery::FlushReport;
 pub use endpoints::Endpoints;
 pub use flush::{Flush, PipelineShutdown};
 pub use future::PipelineFuture;
+pub use latency::{LatencyHistogram, LatencyStats};
 pub use pipeline::Pipeline;
 pub use queue::{ExportQueue, Pop, Push, PushError, QueueStats};
 pub use refusal::Refusal;
+pub use span_batch::SpanBatch;
 pub use stats::{Account, EndpointStats, LegStats, PipelineStats};
+pub use streaming::{
+    ExportStats, StreamHandle, StreamItem, StreamingConfig, StreamingOtlpExporter, StreamingRun,
+};
 pub use thread::PipelineThread;

@@ -17,7 +17,7 @@ use otlp_embed_benches::modes::ways::{Result, WAYS, Way};
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek().map(String::as_str) {
-        Some("peer") => Ok(peer::serve()?),
+        Some("peer") => Ok(peer::serve(None)?),
         Some("worker") => work(arguments.skip(1)),
         _ => compare(&Settings::parse(arguments)?),
     }
@@ -58,7 +58,7 @@ fn compare(settings: &Settings) -> Result<()> {
 /// Goes one way and checks that the peer has received what was sent. Returns the worker's figures and the nanoseconds
 /// that the peer's processor took for a span.
 fn go(way: &Way, settings: &Settings) -> Result<(Figures, u64)> {
-    let mut peer = Peer::start()?;
+    let mut peer = Peer::start(None)?;
     let before = peer.ask("counters")?;
     let address = if way.is_raw { &peer.raw } else { &peer.endpoint };
     let mut arguments = vec![way.name.to_owned(), address.clone()];

@@ -16,14 +16,15 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts this program again as a peer.
+    /// Starts this program again as a peer, whose collector takes `streams` calls at a time where that is said.
     ///
     /// # Errors
     ///
     /// Where that does not work.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(streams: Option<u32>) -> io::Result<Self> {
         let mut child = this_program()?
             .arg("peer")
+            .args(streams.map(|streams| streams.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -16,6 +16,10 @@ pub struct Measured {
     pub elapsed: Duration,
     /// From handing over a request, or writing into a pipeline, to its verdict; one for each export.
     pub latencies: Vec<Duration>,
+    /// The quantiles 0.5, 0.95 and 0.99 of these times, where the exporter takes them itself.
+    pub quantiles: Option<[Duration; 3]>,
+    /// Exports in the time that was measured.
+    pub exports: u64,
     /// Spans sent before the measure began.
     pub warm_up: u64,
     /// The largest resident memory that the process ever had, in KiB.
@@ -30,19 +34,9 @@ impl Measured {
         self.peak_kib = process::peak_kib();
         self
     }
-
-    /// The latency that this share of the exports does not pass; the nearest rank.
-    pub fn quantile(&self, share: f64) -> Duration {
-        quantile(&self.latencies, share)
-    }
-
-    /// Spans a second.
-    pub fn rate(&self) -> f64 {
-        self.spans as f64 / self.elapsed.as_secs_f64()
-    }
 }
 
-/// The value that this share does not pass.
+/// The value that this share does not pass; the nearest rank.
 pub fn quantile(latencies: &[Duration], share: f64) -> Duration {
     let mut sorted = latencies.to_vec();
     sorted.sort_unstable();
@@ -95,15 +89,18 @@ impl fmt::Display for Figures {
 
 impl From<&Measured> for Figures {
     fn from(measured: &Measured) -> Self {
-        let micros = |share| measured.quantile(share).as_micros() as u64;
+        let [p50, p95, p99] = measured.quantiles.unwrap_or_else(|| {
+            let latencies = &measured.latencies;
+            [0.5, 0.95, 0.99].map(|share| quantile(latencies, share))
+        });
         Self::default()
             .with("spans", measured.spans)
             .with("bytes", measured.bytes)
             .with("elapsed_us", measured.elapsed.as_micros() as u64)
-            .with("exports", measured.latencies.len() as u64)
-            .with("p50_us", micros(0.5))
-            .with("p95_us", micros(0.95))
-            .with("p99_us", micros(0.99))
+            .with("exports", measured.exports)
+            .with("p50_us", p50.as_micros() as u64)
+            .with("p95_us", p95.as_micros() as u64)
+            .with("p99_us", p99.as_micros() as u64)
             .with("warm_up", measured.warm_up)
             .with("peak_kib", measured.peak_kib)
             .with("cpu_us", measured.cpu.as_micros() as u64)

@@ -3,6 +3,7 @@
 //! [`peer`] is what the exporters send to, [`workload`] what they send, [`ways`] how; [`measure`] says how long it took,
 //! and [`host`] starts the processes and asks the peer whether everything arrived.
 
+pub mod histogram;
 pub mod host;
 pub mod measure;
 pub mod peer;

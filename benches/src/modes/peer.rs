@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Bytes that the raw socket reads at a time; the same as the collector.
 const READ_BYTES: usize = 256 << 10;
 
-/// Serves until its standard input ends.
+/// Serves until its standard input ends. A client may have `streams` calls open at a time, where that is said.
 ///
 /// It says where it listens, and then answers each line with one: `counters`, `clear`, `pace MICROSECONDS` (how long the
 /// collector takes for an answer).
@@ -20,8 +20,12 @@ const READ_BYTES: usize = 256 << 10;
 /// # Errors
 ///
 /// Where it cannot listen, or whoever started it has gone.
-pub fn serve() -> io::Result<()> {
-    let collector = Collector::builder().keep_requests(false).start()?;
+pub fn serve(streams: Option<u32>) -> io::Result<()> {
+    let mut builder = Collector::builder().keep_requests(false);
+    if let Some(streams) = streams {
+        builder = builder.max_concurrent_streams(streams);
+    }
+    let collector = builder.start()?;
     let raw = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{} {}", collector.endpoint(), raw.local_addr()?)?;

@@ -24,3 +24,11 @@ pub fn cpu() -> Duration {
     // Linux tells these in hundredths on every architecture.
     Duration::from_millis(ticks * 10)
 }
+
+/// How often this thread gave its processor away by itself, to wait for something.
+pub fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    waits.and_then(|waits| waits.trim().parse().ok()).unwrap_or(0)
+}

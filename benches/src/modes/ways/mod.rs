@@ -1,8 +1,10 @@
 //! The ways to export: each takes the workload to the peer and measures itself.
 
+mod actor;
 mod asynchronous;
 mod pipeline;
 mod raw;
+mod streaming;
 mod synchronous;
 
 use super::measure::Measured;
@@ -56,6 +58,18 @@ pub const WAYS: &[Way] = &[
         run: asynchronous::run,
     },
     Way {
+        name: "streaming",
+        about: "streaming: `StreamingOtlpExporter` over a stream of requests",
+        is_raw: false,
+        run: streaming::run,
+    },
+    Way {
+        name: "actor",
+        about: "actor: `ExporterHandle::export(..)`, each answer awaited",
+        is_raw: false,
+        run: actor::run,
+    },
+    Way {
         name: "pipeline",
         about: "pipeline: spans one by one, `Block`, on a thread of its own",
         is_raw: false,
@@ -106,6 +120,7 @@ impl Meter {
 
     fn finish(mut self) -> Measured {
         self.measured.elapsed = now() - self.begin;
+        self.measured.exports = self.measured.latencies.len() as u64;
         self.measured.cpu = process::cpu() - self.cpu;
         self.measured
     }
