@@ -168,12 +168,19 @@ impl Error {
         self
     }
 
-    /// The failure of one part of an export, told as that of the whole: `counts` and `attempts` are the export's.
-    pub(crate) fn into_whole(mut self, failed: u64, parts: u64, counts: ItemCounts, attempts: u32) -> Self {
+    /// The failure of one part of an export, told as that of the whole: `counts` and `attempts` are the export's, and of its
+    /// parts so many failed; `which` of these this one was.
+    pub(crate) fn into_whole(
+        mut self,
+        (failed, parts): (u64, u64),
+        which: &str,
+        counts: ItemCounts,
+        attempts: u32,
+    ) -> Self {
         if parts > 1 {
             let message = &self.inner.message;
             self.inner.message =
-                alloc::format!("{failed} of the {parts} parts of the export failed, the first: {message}");
+                alloc::format!("{failed} of the {parts} parts of the export failed, {which}: {message}");
         }
         self.with_counts(counts).with_attempts(attempts)
     }

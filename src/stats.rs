@@ -1,8 +1,10 @@
 //! The account of an exporter: every item it accepted and what became of it.
 
 use crate::outcome::{DropReason, ItemCounts};
+use crate::policy::BreakerState;
 use alloc::string::String;
 use core::fmt;
+use core::time::Duration;
 
 /// A snapshot of an exporter's account, exact at the moment it was taken.
 ///
@@ -40,6 +42,10 @@ pub struct Stats {
     pub connections: u64,
     /// The last failure of an attempt or a connection, in words.
     pub last_error: Option<String>,
+    /// How long the oldest item that is queued has waited in a pipeline, as of the pipeline's last move.
+    pub oldest_queued_age: Option<Duration>,
+    /// What the circuit breaker of the exporter's pipelines does, where it has any: the worst of several.
+    pub breaker: Option<BreakerState>,
 }
 
 impl Stats {
@@ -111,6 +117,8 @@ impl fmt::Debug for Stats {
             .field("splits", &self.splits)
             .field("connections", &self.connections)
             .field("last_error", &self.last_error)
+            .field("oldest_queued_age", &self.oldest_queued_age)
+            .field("breaker", &self.breaker)
             .finish()
     }
 }

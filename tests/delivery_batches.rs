@@ -4,8 +4,8 @@
 mod support;
 
 use otlp_embed::Signal;
-use otlp_embed::pipeline::delivery::policies::AdaptiveBatchConfig;
 use otlp_embed::pipeline::delivery::{Admission, DeliveryConfig, LegConfig};
+use otlp_embed::policy::AdaptiveBatchConfig;
 use std::time::Duration;
 use support::{World, blob, key, request, tenant};
 
@@ -14,6 +14,7 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 fn sized(size: usize) -> DeliveryConfig {
     let mut batch = AdaptiveBatchConfig::default();
     batch.size_initial = size;
+    batch.size_min = 1;
     batch.adaptive_enabled = false;
     DeliveryConfig {
         batch,
@@ -217,6 +218,7 @@ fn a_request_without_items_is_admitted_and_forgotten() {
 fn the_size_follows_the_latency_of_exports_and_not_the_time_in_the_queue() {
     let mut config = DeliveryConfig::default();
     config.batch.size_initial = 100;
+    config.batch.size_min = 1;
     let mut world = World::new(config);
     for _ in 0..10 {
         world.write(5);

@@ -4,10 +4,11 @@
 mod support;
 
 use otlp_embed::pipeline::Overflow;
-use otlp_embed::pipeline::delivery::policies::{BreakerState, RateLimit, RateUnit};
 use otlp_embed::pipeline::delivery::{
     Admission, Choice, DeliveryConfig, DeliveryEvent, DeliveryFact, ExportVerdict, LegConfig,
 };
+use otlp_embed::policy::ConcurrencyConfig;
+use otlp_embed::policy::{BreakerState, RateLimit};
 use otlp_embed::{DropReason, Signal};
 use std::time::Duration;
 use support::{World, blob, request};
@@ -23,6 +24,7 @@ fn with_endpoints(endpoints: usize, choice: Choice) -> DeliveryConfig {
         ..LegConfig::default()
     }];
     config.batch.size_initial = 1;
+    config.batch.size_min = 1;
     config.batch.size_min = 1;
     config.batch.adaptive_enabled = false;
     config
@@ -81,7 +83,7 @@ fn failover_uses_the_first_that_is_up_and_goes_back_to_it() {
 #[test]
 fn round_robin_takes_turns_and_passes_over_the_busy_and_the_dead() {
     let mut config = with_endpoints(3, Choice::RoundRobin);
-    config.concurrency = config.concurrency.with_fixed(2);
+    config.concurrency = ConcurrencyConfig::fixed(2);
     let mut world = World::new(config);
     for _ in 0..7 {
         world.push(&request(1));
@@ -217,21 +219,18 @@ fn a_fan_out_goes_on_without_a_leg_that_is_gone() {
     assert!(!world.delivery.is_closed());
 }
 
-fn limited(per_second: u64, burst: u64, unit: RateUnit) -> DeliveryConfig {
+fn limited(limit: RateLimit) -> DeliveryConfig {
     let mut config = with_endpoints(1, Choice::Failover);
-    config.rate_limit = Some(RateLimit {
-        per_second,
-        burst,
-        unit,
-    });
-    config.concurrency = config.concurrency.with_fixed(1_000);
+    config.rate_limit = Some(limit);
+    config.concurrency = ConcurrencyConfig::fixed(1_000);
     config
 }
 
 #[test]
 fn a_rate_limit_holds_and_its_timer_goes_on() {
-    let mut config = limited(100, 50, RateUnit::Items);
+    let mut config = limited(RateLimit::items(100).with_burst(50));
     config.batch.size_initial = 10;
+    config.batch.size_min = 1;
     let mut world = World::new(config);
     for _ in 0..100 {
         world.push(&request(10));
@@ -246,7 +245,7 @@ fn a_rate_limit_holds_and_its_timer_goes_on() {
 
 #[test]
 fn a_batch_larger_than_the_burst_goes_when_the_bucket_is_full_and_the_rate_holds() {
-    let mut world = World::new(limited(1_000, 100, RateUnit::Bytes));
+    let mut world = World::new(limited(RateLimit::bytes(1_000).with_burst(100)));
     for _ in 0..4 {
         world.push(&blob(Signal::Logs, 1, 1_000));
     }
@@ -265,7 +264,7 @@ fn a_batch_larger_than_the_burst_goes_when_the_bucket_is_full_and_the_rate_holds
 
 #[test]
 fn a_round_robin_passes_over_a_limited_endpoint() {
-    let mut config = limited(1, 1, RateUnit::Items);
+    let mut config = limited(RateLimit::items(1).with_burst(1));
     config.legs[0].endpoints = 3;
     config.legs[0].choice = Choice::RoundRobin;
     let mut world = World::new(config);

@@ -200,6 +200,27 @@ fn a_drain_is_over_when_its_time_is_and_says_what_was_lost() {
 }
 
 #[test]
+fn what_a_producer_holds_when_the_time_is_over_is_given_up() {
+    let mut world = world();
+    world.write(3);
+    let mut ticket = world.delivery.begin(&key(Signal::Traces), 1, 0).expect("room");
+    world.drain(SECS(5));
+    world.pass(SECS(5));
+    let stats = world.drained.clone().expect("a producer delays no shutdown");
+    assert_eq!(
+        (stats.total.queued, stats.total.dropped_for(DropReason::Shutdown)),
+        (0, 3)
+    );
+    support::write_spans(ticket.batch.as_mut().expect("the open one"), 2);
+    world.delivery.put_back(ticket);
+    let account = world.account();
+    assert_eq!(
+        (account.accepted, account.dropped_for(DropReason::Shutdown)),
+        (5, 5)
+    );
+}
+
+#[test]
 fn a_drain_twice_takes_the_earlier_end() {
     for (first, second) in [(10, 2), (2, 10)] {
         let mut world = world();

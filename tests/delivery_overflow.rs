@@ -5,6 +5,7 @@ mod support;
 
 use otlp_embed::pipeline::Overflow;
 use otlp_embed::pipeline::delivery::{Admission, DeliveryConfig, DeliveryEvent, LegConfig};
+use otlp_embed::policy::ConcurrencyConfig;
 use otlp_embed::{DropReason, Signal};
 use std::time::Duration;
 use support::{World, blob, key, request};
@@ -18,8 +19,9 @@ fn bounded(items_max: u64, overflow: Overflow) -> DeliveryConfig {
         ..DeliveryConfig::default()
     };
     config.batch.size_initial = 2;
+    config.batch.size_min = 1;
     config.batch.adaptive_enabled = false;
-    config.concurrency = config.concurrency.with_fixed(1);
+    config.concurrency = ConcurrencyConfig::fixed(1);
     config
 }
 

@@ -3,10 +3,11 @@
 #[path = "support/delivery.rs"]
 mod support;
 
-use otlp_embed::pipeline::delivery::policies::BreakerState;
 use otlp_embed::pipeline::delivery::{
     DeliveryConfig, DeliveryEvent, DeliveryFact, ExportVerdict, LegConfig, VerdictClass,
 };
+use otlp_embed::policy::BreakerState;
+use otlp_embed::policy::ConcurrencyConfig;
 use otlp_embed::time::Instant;
 use otlp_embed::{DropReason, ItemCounts};
 use std::time::Duration;
@@ -18,6 +19,7 @@ const SECS: fn(u64) -> Duration = Duration::from_secs;
 fn sized(size: usize) -> DeliveryConfig {
     let mut config = DeliveryConfig::default();
     config.batch.size_initial = size;
+    config.batch.size_min = 1;
     config.batch.adaptive_enabled = false;
     config
 }
@@ -25,7 +27,7 @@ fn sized(size: usize) -> DeliveryConfig {
 #[test]
 fn a_batch_that_failed_goes_before_what_came_later_and_waits_for_its_backoff() {
     let mut config = sized(4);
-    config.concurrency = config.concurrency.with_fixed(1);
+    config.concurrency = ConcurrencyConfig::fixed(1);
     let mut world = World::new(config);
     world.push(&request(4));
     world.push(&request(5));
@@ -82,7 +84,7 @@ fn exports_that_fail_together_are_one_failure() {
 #[test]
 fn the_order_holds_whatever_order_failures_come_in() {
     let mut config = sized(2);
-    config.concurrency = config.concurrency.with_fixed(3);
+    config.concurrency = ConcurrencyConfig::fixed(3);
     let mut world = World::new(config);
     for items in [2, 3, 4] {
         world.push(&request(items));
@@ -357,4 +359,40 @@ fn several_endpoints_have_holds_of_their_own() {
     assert!(world.exports.is_empty(), "both failed it");
     world.pass(MS(400));
     assert_eq!(world.exports[0].items(), 2);
+}
+
+#[test]
+fn throttling_opens_no_breaker_and_halves_what_is_in_flight() {
+    let mut world = World::new(sized(2));
+    for _ in 0..40 {
+        world.push(&request(2));
+    }
+    let before = world.delivery.stats().legs[0].endpoints[0].concurrency_limit;
+    for _ in 0..30 {
+        if world.exports.is_empty() {
+            let wait = world.delivery.poll_timeout().expect("a hint").since(world.now);
+            world.pass(wait);
+        }
+        world.end(|export| {
+            ExportVerdict::failed(export.request.clone(), false, "slow down")
+                .with_class(VerdictClass::Throttled)
+                .with_retry_after(SECS(1))
+        });
+    }
+    let endpoint = world.delivery.stats().legs[0].endpoints[0].clone();
+    assert_eq!(endpoint.breaker, BreakerState::Closed);
+    assert!(endpoint.concurrency_limit <= before / 2, "{before}: {endpoint:?}");
+}
+
+#[test]
+fn endless_times_are_no_timers() {
+    let mut config = sized(2);
+    config.max_elapsed = Duration::MAX;
+    config.batch.timeout = Duration::MAX;
+    let mut world = World::new(config);
+    world.push(&request(1));
+    assert_eq!(world.delivery.poll_timeout(), None);
+    world.flush(1, Duration::MAX);
+    world.deliver();
+    assert_eq!(world.flushed.len(), 1);
 }

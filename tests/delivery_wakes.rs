@@ -5,14 +5,16 @@ mod support;
 
 use otlp_embed::Signal;
 use otlp_embed::pipeline::delivery::DeliveryConfig;
+use otlp_embed::policy::ConcurrencyConfig;
 use std::time::Duration;
 use support::{World, key, request};
 
 fn world() -> World {
     let mut config = DeliveryConfig::default();
     config.batch.size_initial = 10;
+    config.batch.size_min = 1;
     config.batch.adaptive_enabled = false;
-    config.concurrency = config.concurrency.with_fixed(1);
+    config.concurrency = ConcurrencyConfig::fixed(1);
     World::new(config)
 }
 
@@ -85,6 +87,7 @@ fn a_delivery_without_a_driver_stays_small() {
         ..DeliveryConfig::default()
     };
     config.batch.size_initial = 10;
+    config.batch.size_min = 1;
     let mut world = World::new(config);
     for round in 0..20_000 {
         world.write_quietly(&support::tenant(["a", "b", "c"][round % 3]), 1);
@@ -93,4 +96,14 @@ fn a_delivery_without_a_driver_stays_small() {
     let account = world.account();
     assert_eq!(account.accepted, 20_000);
     assert!(account.queued <= 1_000, "{account:?}");
+}
+
+#[test]
+fn a_batch_that_one_write_fills_is_seen_though_it_has_to_wait() {
+    let mut world = world();
+    world.write(10);
+    world.write(10);
+    assert_eq!(world.exports.len(), 1, "as many as there may be");
+    world.write_quietly(&key(Signal::Traces), 10);
+    assert!(world.delivery.take_wake(), "its time in the queue begins now");
 }

@@ -14,6 +14,7 @@ type Target = (&'static str, fn(&[u8]));
 const TARGETS: &[Target] = &[
     ("connect_proxy_response", fuzz::connect_proxy_response::run),
     ("decompress_response", fuzz::decompress_response::run),
+    ("delivery_ops", fuzz::delivery_ops::run),
     ("encode_roundtrip", fuzz::encode_roundtrip::run),
     ("engine_ops", fuzz::engine_ops::run),
     ("engine_parts", fuzz::engine_parts::run),

@@ -218,25 +218,31 @@ impl<R: Runtime> Channel<R> {
         drop(verdicts);
     }
 
-    /// Cancels an export whose verdict is still wanted.
-    pub(crate) fn cancel(&self, id: ExportId) {
-        if self.origin.is_foreign() {
-            return;
-        }
+    /// Cancels an export, and takes its verdict out of the mailbox.
+    pub(crate) fn cancel(&self, mailbox: MailboxId, id: ExportId) -> Option<Verdict> {
         self.hold(None, |core, after| {
             self.cancel_held(core, after, id);
             core.check_closed(after);
-        });
+            let verdicts = &mut core.mailboxes.get_mut(&mailbox)?.verdicts;
+            let at = verdicts.iter().rposition(|(settled, _)| *settled == id)?;
+            verdicts.remove(at).map(|(_, verdict)| verdict)
+        })
     }
 
-    /// Pumps, and takes the next verdict of a mailbox. `key` is its owner's place among the waiters, where the waker is
-    /// registered already.
-    pub(crate) fn poll_mailbox(&self, mailbox: MailboxId, key: Option<Key>) -> Poll<(ExportId, Verdict)> {
-        self.pump(key, |core| {
+    /// Pumps, and moves the verdicts of a mailbox into `verdicts`, which is empty. `key` is its owner's place among the
+    /// waiters, where the waker is registered already.
+    pub(crate) fn poll_mailbox(
+        &self,
+        mailbox: MailboxId,
+        key: Option<Key>,
+        verdicts: &mut VecDeque<(ExportId, Verdict)>,
+    ) {
+        let _ = self.pump(key, |core| {
             let mailbox = core.mailboxes.get_mut(&mailbox)?;
             mailbox.key = key;
-            mailbox.verdicts.pop_front()
-        })
+            core::mem::swap(verdicts, &mut mailbox.verdicts);
+            (!verdicts.is_empty()).then_some(())
+        });
     }
 
     pub(crate) fn state(&self, id: ExportId) -> ExportState {

@@ -8,8 +8,9 @@ use super::origin::Origin;
 use super::waiters::Key;
 use crate::encode::Request;
 use crate::rt::Runtime;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
+use core::fmt;
 use core::task::{Context, Poll};
 
 /// Where the verdicts of one owner's exports are put.
@@ -27,19 +28,22 @@ pub(crate) struct MailboxId(pub(super) u64);
 /// # Cancel safety
 ///
 /// Dropping it cancels the exports that it holds; the exporter and all other exports go on.
-pub(crate) struct Flight<R: Runtime> {
+pub struct Flight<R: Runtime> {
     channel: Arc<Channel<R>>,
     runtime: Option<R>,
     mailbox: MailboxId,
     key: Option<Key>,
-    /// The exports without a verdict, with their items.
+    /// The exports whose verdict was not taken, with their items.
     live: BTreeMap<ExportId, u64>,
-    /// Numbers for exports of another process than the exporter's.
+    /// Verdicts that left the mailbox.
+    ready: VecDeque<(ExportId, Verdict)>,
+    /// Exports that were begun in another process than the exporter's.
     orphans: u64,
 }
 
 impl<R: Runtime> Flight<R> {
-    pub(crate) fn new(exporter: &Exporter<R>) -> Self {
+    /// A flight without exports.
+    pub fn new(exporter: &Exporter<R>) -> Self {
         let channel = exporter.channel().clone();
         Self {
             runtime: channel.runtime(),
@@ -47,12 +51,13 @@ impl<R: Runtime> Flight<R> {
             channel,
             key: None,
             live: BTreeMap::new(),
+            ready: VecDeque::new(),
             orphans: 0,
         }
     }
 
     /// The runtime; none in another process than the exporter's.
-    pub(crate) fn runtime(&self) -> Option<&R> {
+    pub fn runtime(&self) -> Option<&R> {
         self.runtime.as_ref()
     }
 
@@ -62,54 +67,75 @@ impl<R: Runtime> Flight<R> {
     }
 
     /// Exports whose verdict was not taken.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.live.len()
     }
 
     /// Whether it has no export.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.live.is_empty()
     }
 
     /// Begins an export; its deadline runs from here. It has to be polled for.
-    pub(crate) fn submit(&mut self, request: Request, managed: Option<Managed>) -> ExportId {
+    pub fn submit(&mut self, request: Request, managed: Option<Managed>) -> ExportId {
         let items = request.items();
         let accepted = self
             .channel
             .submit_to(self.mailbox, self.key, request, managed)
             .unwrap_or_else(|| {
                 self.orphans += 1;
-                ExportId(self.orphans)
+                // The exporter's own numbers count upwards; some of them may be inherited.
+                ExportId(u64::MAX - self.orphans)
             });
         self.live.insert(accepted, items);
         accepted
     }
 
-    /// Cancels an export; its verdict comes as any other.
-    pub(crate) fn cancel(&mut self, id: ExportId) {
-        if self.live.contains_key(&id) {
-            self.channel.cancel(id);
+    /// Cancels an export, and takes its verdict, which may have come before; `None` where it was taken already.
+    pub fn cancel(&mut self, id: ExportId) -> Option<Verdict> {
+        let items = self.live.remove(&id)?;
+        if self.channel.origin.is_foreign() {
+            return Some(Err(Origin::error(items)));
+        }
+        match self.ready.iter().position(|(ready, _)| *ready == id) {
+            Some(at) => self.ready.remove(at).map(|(_, verdict)| verdict),
+            None => self.channel.cancel(self.mailbox, id),
         }
     }
 
     /// The next verdict. Pending also while there is no export, after the connections were driven.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(ExportId, Verdict)> {
+    ///
+    /// Poll it until it is pending: only then will its waker be woken.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(ExportId, Verdict)> {
         if self.channel.origin.is_foreign() {
             return match self.live.pop_first() {
                 Some((id, items)) => Poll::Ready((id, Err(Origin::error(items)))),
                 None => Poll::Pending,
             };
         }
-        // Before anything is looked at: an event after the look then finds this waker.
-        self.channel.hub.register(&mut self.key, cx.waker());
-        if let Some(key) = self.key {
-            self.channel.hub.make_driver(key);
+        if self.ready.is_empty() {
+            // Before anything is looked at: an event after the look then finds this waker.
+            self.channel.hub.register(&mut self.key, cx.waker());
+            if let Some(key) = self.key {
+                self.channel.hub.make_driver(key);
+            }
+            self.channel.poll_mailbox(self.mailbox, self.key, &mut self.ready);
         }
-        let settled = self.channel.poll_mailbox(self.mailbox, self.key);
-        if let Poll::Ready((id, _)) = &settled {
-            self.live.remove(id);
+        match self.ready.pop_front() {
+            Some((id, verdict)) => {
+                self.live.remove(&id);
+                Poll::Ready((id, verdict))
+            }
+            None => Poll::Pending,
         }
-        settled
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Flight<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight")
+            .field("exports", &self.live.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -81,7 +81,8 @@ pub use exporter::Exporter;
 #[cfg(feature = "std")]
 pub(crate) use few::{FEW, Few};
 #[cfg(feature = "std")]
-pub(crate) use flight::Flight;
+#[doc(hidden)]
+pub use flight::Flight;
 #[cfg(feature = "std")]
 pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;

@@ -2,7 +2,6 @@
 
 use super::FlushReport;
 use super::config::{Overflow, PipelineConfig, QueueConfig};
-use super::delivery::policies::{AdaptiveBatchConfig, BatcherStats};
 use super::flush::Flush;
 use super::future::PipelineFuture;
 use super::pipeline::Pipeline;
@@ -12,6 +11,7 @@ use super::thread::PipelineThread;
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, TraceBatch};
 use crate::error::Error;
 use crate::export::Exporter;
+use crate::policy::{AdaptiveBatchConfig, BatcherStats};
 use crate::rt::Runtime;
 use crate::stats::Report;
 use core::future::Future;

@@ -1,10 +1,9 @@
 //! What a user sets about a pipeline and its queue, checked when it is made.
 
 use super::delivery::DeliveryConfig;
-use super::delivery::policies::{AdaptiveBatchConfig, BreakerConfig, ConcurrencyConfig, RateLimit};
 use crate::encode::{Resource, Signal};
 use crate::error::Error;
-use crate::policy::RetryPolicy;
+use crate::policy::{AdaptiveBatchConfig, BreakerConfig, ConcurrencyConfig, RateLimit, RetryPolicy};
 use alloc::format;
 use core::time::Duration;
 
@@ -132,7 +131,15 @@ impl PipelineConfig {
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.queue.check()?;
+        self.batch.check()?;
         self.backoff.check()?;
+        self.concurrency.check()?;
+        if let Some(breaker) = &self.breaker {
+            breaker.check()?;
+        }
+        if let Some(rate_limit) = &self.rate_limit {
+            rate_limit.check()?;
+        }
         let refuse = |text: &str| Err(Error::config(format!("PipelineConfig::{text}")));
         if self.max_elapsed.is_zero() {
             return refuse(

@@ -4,7 +4,7 @@ use super::config::{GRPC_BATCH_BYTES_MAX, PipelineConfig};
 use super::delivery::{Choice, Delivery, DeliveryConfig, LegConfig};
 use super::future::{Endpoint, PipelineFuture};
 use super::pipeline::Pipeline;
-use super::shared::{Shared, add_leg};
+use super::shared::{Shared, add_breaker, add_leg};
 use crate::encode::Signal;
 use crate::error::Error;
 use crate::export::{Companion, Exporter};
@@ -89,13 +89,13 @@ impl<R: Runtime> Endpoints<R> {
             for (position, exporter) in exporters.iter().enumerate() {
                 exporter.companions().add(Box::new(Member {
                     shared: shared.clone(),
-                    // The account of a leg is told by one of its exporters, so that their sum counts it once.
-                    leg: (position == 0).then_some(leg),
+                    leg,
+                    position,
                 }));
-                endpoints.push(Endpoint::new(leg, position, exporter));
+                endpoints.push(Endpoint::new(leg, position, exporter, exporters.len()));
             }
         }
-        let future = PipelineFuture::new(shared.clone(), runtime, endpoints);
+        let future = PipelineFuture::new(shared.clone(), runtime, endpoints, config.batch_bytes_max);
         Ok((Pipeline::new(shared), future))
     }
 
@@ -133,8 +133,8 @@ impl<R: Runtime> Endpoints<R> {
             batch_bytes_max: Signal::ALL.map(|signal| {
                 let bytes = exporters
                     .iter()
-                    .map(|exporter| batch_bytes_max(exporter, signal, config));
-                bytes.min().unwrap_or(GRPC_BATCH_BYTES_MAX) as u64
+                    .map(|exporter| batch_bytes_max(exporter, signal, config.batch_bytes_max));
+                bytes.min().unwrap_or(GRPC_BATCH_BYTES_MAX as u64)
             }),
         });
         DeliveryConfig {
@@ -152,10 +152,15 @@ impl<R: Runtime> Endpoints<R> {
     }
 }
 
-fn batch_bytes_max<R: Runtime>(exporter: &Exporter<R>, signal: Signal, config: &PipelineConfig) -> usize {
+/// The most bytes of a batch of a signal at an exporter, which may have learned that its collector takes less.
+pub(super) fn batch_bytes_max<R: Runtime>(
+    exporter: &Exporter<R>,
+    signal: Signal,
+    wanted: Option<usize>,
+) -> u64 {
     let (is_grpc, request_bytes_max) = exporter.limits(signal);
     let default = if is_grpc { GRPC_BATCH_BYTES_MAX } else { usize::MAX };
-    config.batch_bytes_max.unwrap_or(default).min(request_bytes_max)
+    wanted.unwrap_or(default).min(request_bytes_max) as u64
 }
 
 impl<R: Runtime> Exporter<R> {
@@ -207,14 +212,22 @@ impl<R: Runtime> fmt::Debug for Endpoints<R> {
 /// A pipeline in the eyes of one of its exporters.
 struct Member {
     shared: Arc<Shared>,
-    leg: Option<usize>,
+    leg: usize,
+    position: usize,
 }
 
 impl Companion for Member {
     fn add_to(&self, stats: &mut Stats) {
-        let Some(leg) = self.leg else { return };
-        if let Some(leg) = self.shared.stats().legs.get(leg) {
+        let pipeline = self.shared.stats();
+        let Some(leg) = pipeline.legs.get(self.leg) else {
+            return;
+        };
+        // The account of a leg is told by one of its exporters, so that their sum counts it once.
+        if self.position == 0 {
             add_leg(stats, leg);
+        }
+        if let Some(endpoint) = leg.endpoints.get(self.position) {
+            add_breaker(stats, endpoint);
         }
     }
 

@@ -1,12 +1,12 @@
 //! The future of a pipeline: moves facts and actions between its delivery and its exporters.
 
 use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
+use super::endpoints::batch_bytes_max;
 use super::shared::{Shared, Wish, stats_of};
 use super::stats::PipelineStats;
-use crate::encode::Request;
-use crate::error::Error;
+use crate::encode::{Request, Signal};
 use crate::export::{ExportId, Exporter, Flight, Managed};
-use crate::outcome::{DropReason, Outcome};
+use crate::outcome::DropReason;
 use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
 use crate::time::Instant;
@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use futures_core::FusedFuture;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,6 +45,8 @@ pub struct PipelineFuture<R: Runtime> {
     runtime: R,
     timer: R::Timer,
     endpoints: Vec<Endpoint<R>>,
+    /// What the user set for the bytes of a batch.
+    batch_bytes_max: Option<usize>,
     report: Option<Report>,
 }
 
@@ -54,18 +56,24 @@ pub(super) struct Endpoint<R: Runtime> {
     position: usize,
     flight: Flight<R>,
     batches: HashMap<ExportId, BatchId>,
-    /// Keeps the exporter's driver running.
-    _exporter: Exporter<R>,
+    /// Whether another one takes what this one fails: it is not tried again here first.
+    has_others: bool,
+    /// The most bytes of a batch here, by signal, as they were last told.
+    bytes_max: [u64; Signal::ALL.len()],
+    exporter: Exporter<R>,
 }
 
 impl<R: Runtime> Endpoint<R> {
-    pub(super) fn new(leg: usize, position: usize, exporter: &Exporter<R>) -> Self {
+    /// `of` is how many there are in its leg.
+    pub(super) fn new(leg: usize, position: usize, exporter: &Exporter<R>, of: usize) -> Self {
         Self {
             leg,
             position,
             flight: Flight::new(exporter),
             batches: HashMap::new(),
-            _exporter: exporter.clone(),
+            has_others: of > 1,
+            bytes_max: [u64::MAX; Signal::ALL.len()],
+            exporter: exporter.clone(),
         }
     }
 }
@@ -74,12 +82,18 @@ impl<R: Runtime> Endpoint<R> {
 impl<R: Runtime> Unpin for PipelineFuture<R> {}
 
 impl<R: Runtime> PipelineFuture<R> {
-    pub(super) fn new(shared: Arc<Shared>, runtime: R, endpoints: Vec<Endpoint<R>>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        runtime: R,
+        endpoints: Vec<Endpoint<R>>,
+        batch_bytes_max: Option<usize>,
+    ) -> Self {
         Self {
             shared,
             timer: runtime.timer(),
             runtime,
             endpoints,
+            batch_bytes_max,
             report: None,
         }
     }
@@ -149,7 +163,7 @@ impl<R: Runtime> PipelineFuture<R> {
         let Some(endpoint) = self.endpoint(at) else { return };
         let managed = Managed {
             unanswered,
-            ..Managed::default()
+            is_single: endpoint.has_others,
         };
         let id = endpoint.flight.submit(request, Some(managed));
         endpoint.batches.insert(id, batch);
@@ -159,9 +173,11 @@ impl<R: Runtime> PipelineFuture<R> {
     fn cancel(&mut self, batch: BatchId, at: (usize, usize)) {
         let Some(endpoint) = self.endpoint(at) else { return };
         let id = endpoint.batches.iter().find(|(_, other)| **other == batch);
-        // Its verdict comes as any other.
-        if let Some((id, _)) = id {
-            endpoint.flight.cancel(*id);
+        let Some(id) = id.map(|(id, _)| *id) else { return };
+        endpoint.batches.remove(&id);
+        if let Some(result) = endpoint.flight.cancel(id) {
+            let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
+            self.shared.handle(self.runtime.now(), fact);
         }
     }
 
@@ -193,12 +209,33 @@ impl<R: Runtime> PipelineFuture<R> {
                 };
                 has_moved = true;
                 if let Some(batch) = endpoint.batches.remove(&id) {
-                    let fact = DeliveryFact::Ended(batch, verdict_of(&result));
+                    let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
                     self.shared.handle(self.runtime.now(), fact);
                 }
             }
         }
+        if has_moved {
+            self.learn();
+        }
         has_moved
+    }
+
+    /// Tells the delivery what the exporters have learned about the sizes that their collectors take.
+    fn learn(&mut self) {
+        for at in 0..self.endpoints.len() {
+            for signal in Signal::ALL {
+                let endpoint = &mut self.endpoints[at];
+                let bytes = batch_bytes_max(&endpoint.exporter, signal, self.batch_bytes_max);
+                if core::mem::replace(&mut endpoint.bytes_max[signal.index()], bytes) == bytes {
+                    continue;
+                }
+                let leg = endpoint.leg;
+                let of_leg = self.endpoints.iter().filter(|endpoint| endpoint.leg == leg);
+                let of_leg = of_leg.map(|endpoint| endpoint.bytes_max[signal.index()]);
+                self.shared
+                    .set_batch_bytes_max(leg, signal, of_leg.fold(bytes, u64::min));
+            }
+        }
     }
 
     /// Sets the timer for what is due next; ready when something is due already.
@@ -222,12 +259,13 @@ impl<R: Runtime> PipelineFuture<R> {
     fn abandon(&mut self, reason: DropReason) -> Report {
         let now = self.runtime.now();
         for endpoint in &mut self.endpoints {
-            for id in endpoint.batches.keys() {
-                endpoint.flight.cancel(*id);
+            for (id, batch) in endpoint.batches.drain() {
+                if let Some(result) = endpoint.flight.cancel(id) {
+                    let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
+                    self.shared.handle(now, fact);
+                }
             }
         }
-        // A cancelled export has its verdict at once; nobody is to be woken for it.
-        self.collect(&mut Context::from_waker(Waker::noop()));
         self.shared.handle(now, DeliveryFact::Abandon(reason));
         while let Some(action) = self.shared.next_action() {
             self.tell(action);
@@ -247,13 +285,6 @@ impl<R: Runtime> PipelineFuture<R> {
 
 /// The runtime serves no more.
 struct Gone;
-
-/// What an export's end means to the delivery.
-fn verdict_of(result: &Result<Outcome, Error>) -> ExportVerdict {
-    let remainder = result.as_ref().err().and_then(Error::remainder);
-    let remainder = remainder.and_then(|left| Some((left.requests.first()?.clone(), left.unanswered)));
-    ExportVerdict::of(result, remainder)
-}
 
 impl<R: Runtime> Future for PipelineFuture<R> {
     type Output = Report;

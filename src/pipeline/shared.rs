@@ -9,9 +9,10 @@ use super::delivery::{
 };
 use super::queue::{Line, Place};
 use super::refusal::Refusal;
-use super::stats::PipelineStats;
+use super::stats::{EndpointStats, LegStats, PipelineStats};
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
 use crate::export::lock;
+use crate::policy::BreakerState;
 use crate::stats::{Report, Stats};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -50,6 +51,19 @@ struct Desk {
     closings: Vec<ReportSender>,
     /// The closed account, once there is one.
     report: Option<Report>,
+}
+
+impl Desk {
+    /// The shortest of several drains is enough.
+    fn drain(&mut self, timeout: Duration) {
+        for wish in &mut self.wishes {
+            if let Wish::Drain(other) = wish {
+                *other = timeout.min(*other);
+                return;
+            }
+        }
+        self.wishes.push(Wish::Drain(timeout));
+    }
 }
 
 /// What a handle asked for; its time runs from when the future sees it, since handles know no clock.
@@ -175,24 +189,35 @@ impl Shared {
 
     /// Nobody waits for this flush any more.
     pub(super) fn forget_flush(&self, flush: FlushId) {
-        let forgotten = lock(&self.desk).flushes.remove(&flush);
+        let forgotten = {
+            let mut desk = lock(&self.desk);
+            let is_it = |wish: &Wish| matches!(wish, Wish::Flush(other, _) if *other == flush);
+            // Where nobody runs the future, wishes would pile up.
+            desk.wishes.retain(|wish| !is_it(wish));
+            desk.flushes.remove(&flush)
+        };
         drop(forgotten);
     }
 
     /// Asks for the end; the report comes with it, or at once where it has come already.
     pub(super) fn shutdown(&self, timeout: Duration) -> oneshot::Receiver<Report> {
         let (sender, receiver) = oneshot::channel();
-        let ended = {
+        let (forgotten, ended) = {
             let mut desk = lock(&self.desk);
             match desk.report.clone() {
-                Some(report) => Some((sender, report)),
+                Some(report) => (Vec::new(), Some((sender, report))),
                 None => {
-                    desk.closings.push(sender);
-                    desk.wishes.push(Wish::Drain(timeout));
-                    None
+                    let closings = core::mem::take(&mut desk.closings);
+                    let (forgotten, mut closings): (Vec<_>, Vec<_>) =
+                        closings.into_iter().partition(oneshot::Sender::is_canceled);
+                    closings.push(sender);
+                    desk.closings = closings;
+                    desk.drain(timeout);
+                    (forgotten, None)
                 }
             }
         };
+        drop(forgotten);
         match ended {
             Some((sender, report)) => drop(sender.send(report)),
             None => self.wake_driver(),
@@ -266,6 +291,11 @@ impl Shared {
             delivery.take_garbage()
         };
         drop(garbage);
+    }
+
+    /// Tells the delivery how many bytes a batch may have at a leg.
+    pub(super) fn set_batch_bytes_max(&self, leg: usize, signal: Signal, bytes: u64) {
+        lock(&self.delivery).set_batch_bytes_max(leg, signal, bytes);
     }
 
     /// What the future is to do next.
@@ -360,12 +390,15 @@ pub(super) fn stats_of(stats: &PipelineStats) -> Stats {
     let mut whole = Stats::default();
     for leg in &stats.legs {
         add_leg(&mut whole, leg);
+        for endpoint in &leg.endpoints {
+            add_breaker(&mut whole, endpoint);
+        }
     }
     whole
 }
 
 /// Adds the account of one leg to an exporter's.
-pub(crate) fn add_leg(stats: &mut Stats, leg: &super::stats::LegStats) {
+pub(super) fn add_leg(stats: &mut Stats, leg: &LegStats) {
     let account = &leg.account;
     stats.accepted += account.accepted;
     stats.delivered += account.delivered;
@@ -376,4 +409,17 @@ pub(crate) fn add_leg(stats: &mut Stats, leg: &super::stats::LegStats) {
     stats.unknown += account.unknown;
     stats.queued += account.queued;
     stats.in_flight += account.in_flight;
+    stats.oldest_queued_age = stats.oldest_queued_age.max(account.oldest_queued_age);
+    stats.last_error = stats.last_error.take().or_else(|| leg.last_error.clone());
+}
+
+/// Adds the state of one endpoint's circuit breaker: the worst of several is told.
+pub(super) fn add_breaker(stats: &mut Stats, endpoint: &EndpointStats) {
+    let rank = |state: BreakerState| match state {
+        BreakerState::Closed => 0,
+        BreakerState::HalfOpen => 1,
+        BreakerState::Open => 2,
+    };
+    let worst = stats.breaker.into_iter().chain([endpoint.breaker]);
+    stats.breaker = worst.max_by_key(|state| rank(*state));
 }

@@ -30,8 +30,10 @@ pub(super) struct Family {
     /// Of the part that took most.
     attempts: u32,
     messages: String,
-    /// The first failure.
+    /// The first failure, or the first that left something: it tells what to expect of that.
     error: Option<Error>,
+    /// Whether there was another failure before that one.
+    is_later: bool,
     /// Why items were dropped, the first that was.
     drop_reason: Option<DropReason>,
     /// What managed parts left.
@@ -49,6 +51,7 @@ impl Family {
             attempts: 0,
             messages: String::new(),
             error: None,
+            is_later: false,
             drop_reason: None,
             remainder: None,
         }
@@ -67,7 +70,13 @@ impl Family {
     pub(super) fn into_verdict(self) -> Verdict {
         match self.error {
             Some(error) => {
-                let mut error = error.into_whole(self.failed, self.settled, self.counts, self.attempts);
+                let which = if self.is_later {
+                    "the first that may pass"
+                } else {
+                    "the first"
+                };
+                let parts = (self.failed, self.settled);
+                let mut error = error.into_whole(parts, which, self.counts, self.attempts);
                 if let (Some(reason), None) = (self.drop_reason, error.drop_reason()) {
                     error = error.with_drop_reason(reason);
                 }
@@ -101,9 +110,14 @@ impl Family {
                 self.drop_reason = self.drop_reason.or(error.drop_reason());
                 match (&mut self.remainder, error.take_remainder()) {
                     (Some(all), Some(more)) => all.add(more),
-                    (all, more) => *all = all.take().or(more),
+                    (None, Some(first)) => {
+                        self.remainder = Some(first);
+                        self.is_later = self.error.replace(error).is_some();
+                    }
+                    (_, None) => {
+                        self.error.get_or_insert(error);
+                    }
                 }
-                self.error.get_or_insert(error);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::config::{Choice, DeliveryConfig, LegConfig};
 use super::policies::{
-    AdaptiveConcurrency, BreakerState, CircuitBreaker, Permit, RateDecision, RateLimit, RateLimiter, RateUnit,
+    AdaptiveConcurrency, BreakerState, CircuitBreaker, Permit, RateDecision, RateLimit, RateLimiter,
 };
 use super::types::{BatchId, DeliveryEvent};
 use super::verdict::ExportVerdict;
@@ -71,14 +71,11 @@ pub(super) struct Taken {
 impl Endpoints {
     pub fn new(leg: &LegConfig, config: &DeliveryConfig) -> Self {
         let endpoint = || Endpoint {
-            breaker: config.breaker.clone().map(CircuitBreaker::new),
+            breaker: config.breaker.map(CircuitBreaker::new),
             told: BreakerState::Closed,
-            limiter: config
-                .rate_limit
-                .clone()
-                .map(|limit| (RateLimiter::new(limit.clone()), limit)),
+            limiter: config.rate_limit.map(|limit| (RateLimiter::new(limit), limit)),
             debt: 0,
-            concurrency: AdaptiveConcurrency::new(config.concurrency.clone()),
+            concurrency: AdaptiveConcurrency::new(config.concurrency),
             in_flight: 0,
             is_gone: false,
         };
@@ -260,10 +257,7 @@ impl Endpoint {
             take(limiter, now, part)?;
             self.debt -= part;
         }
-        let amount = match limit.unit {
-            RateUnit::Bytes => bytes,
-            _ => items,
-        };
+        let amount = limit.amount(items, bytes);
         let part = amount.min(burst);
         take(limiter, now, part)?;
         let owed = amount - part;
@@ -277,6 +271,6 @@ fn take(limiter: &mut RateLimiter, now: Instant, amount: u64) -> Result<(), Shut
         RateDecision::Allowed => Ok(()),
         RateDecision::Throttled(wait) => Err(Shut::Limited(now + wait)),
         // No amount up to the burst is; one that is nevertheless must not be stuck for ever.
-        _ => Ok(()),
+        RateDecision::Denied => Ok(()),
     }
 }

@@ -112,7 +112,7 @@ impl Leg {
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
             endpoints: Endpoints::new(leg, config),
-            batch: AdaptiveBatchSize::new(config.batch.clone()),
+            batch: AdaptiveBatchSize::new(config.batch),
             burst,
             batch_bytes_max: leg.batch_bytes_max,
             is_blocked: false,
@@ -303,12 +303,12 @@ impl Leg {
     }
 
     /// An export ended.
-    pub fn end(&mut self, shared: &mut Shared, flight: InFlight, mut verdict: ExportVerdict) {
+    pub fn end(&mut self, shared: &mut Shared, mut flight: InFlight, mut verdict: ExportVerdict) {
         let latency = shared.now.since(flight.submitted);
         self.endpoints.end(
             shared.now,
             flight.endpoint,
-            flight.permit.clone(),
+            flight.permit.take(),
             latency,
             &verdict,
         );
@@ -320,11 +320,9 @@ impl Leg {
             self.last_error = Some(error);
         }
         // What an exporter does not account for is nowhere to be found.
-        let remainder = verdict
-            .remainder
-            .take()
-            .filter(|(request, _)| !request.is_empty());
-        let back = remainder.as_ref().map_or(0, |(request, _)| request.items());
+        let mut remainder = core::mem::take(&mut verdict.remainder);
+        remainder.retain(|request| !request.is_empty());
+        let back = remainder.iter().map(Request::items).sum();
         let mut counts = verdict.counts;
         let known = counts.total() + back;
         debug_assert_eq!(
@@ -342,12 +340,16 @@ impl Leg {
             self.lose_endpoint(shared, flight.endpoint);
         }
         self.follow_outage(shared, &verdict, counts, back);
-        match remainder {
-            Some((request, unanswered)) => self.come_back(shared, &flight, &verdict, request, unanswered),
-            None => {
-                let state = &mut self.lanes[flight.lane.index()];
-                state.holds.retain(|hold| hold.endpoint != flight.endpoint);
+        if remainder.is_empty() {
+            let state = &mut self.lanes[flight.lane.index()];
+            state.holds.retain(|hold| hold.endpoint != flight.endpoint);
+        } else {
+            self.account.returned += 1;
+            // Each goes before what is there.
+            for request in remainder.into_iter().rev() {
+                self.come_back(shared, &flight, &verdict, request);
             }
+            self.hold(shared, &flight, verdict.retry_after);
         }
         self.refresh(shared, flight.lane);
         let index = self.index;
@@ -539,7 +541,7 @@ impl Leg {
                 bytes += entry.bytes;
                 requests.push(entry.value.request);
             }
-            Request::join(&requests).expect("a lane is of one signal, set of headers and time")
+            Request::join(&requests).expect("a lane is of one signal, one set of headers and one time")
         };
         let batch = shared.next_batch();
         let flight = InFlight {
@@ -590,9 +592,7 @@ impl Leg {
         flight: &InFlight,
         verdict: &ExportVerdict,
         request: Request,
-        unanswered: bool,
     ) {
-        self.account.returned += 1;
         let entry = Entry {
             seq: flight.seq,
             items: request.items(),
@@ -601,7 +601,7 @@ impl Leg {
                 request,
                 epoch: flight.epoch,
                 admitted: Some(flight.admitted),
-                unanswered: unanswered || flight.unanswered,
+                unanswered: verdict.unanswered || flight.unanswered,
                 is_returned: true,
             },
         };
@@ -615,7 +615,6 @@ impl Leg {
             return self.expire(shared, entry);
         }
         self.buffer.push_front(flight.lane, entry);
-        self.hold(shared, flight, verdict.retry_after);
     }
 
     /// Keeps the lane off the endpoint that just failed it.

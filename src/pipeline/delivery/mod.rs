@@ -194,7 +194,8 @@ impl Delivery {
         for leg in &self.legs {
             first = earlier(first, leg.next_timeout());
         }
-        first
+        // The end of time is no time to wait for.
+        first.filter(|at| *at < Instant::MAX)
     }
 
     /// The next event for an observer. Where nobody asks, the oldest are forgotten.
@@ -331,12 +332,23 @@ impl Delivery {
         }
     }
 
+    /// What producers write into now comes too late.
+    fn write_off(&mut self, reason: DropReason) {
+        let (legs, shared) = (&mut self.legs, &mut self.shared);
+        self.open.write_off(|epoch, items| {
+            for leg in legs.iter_mut().filter(|_| items > 0) {
+                leg.lose(shared, epoch, items, reason);
+            }
+        });
+    }
+
     /// The time of a drain is over: what is queued is dropped, what is in flight is cancelled and told by its end.
     fn end_drain(&mut self) {
         self.shared.over = Some(DropReason::Shutdown);
         for leg in &mut self.legs {
             leg.clear(&mut self.shared, DropReason::Shutdown);
         }
+        self.write_off(DropReason::Shutdown);
         for (batch, flight) in &self.shared.in_flight {
             self.shared.actions.push_back(DeliveryAction::Cancel {
                 batch: *batch,
@@ -356,6 +368,7 @@ impl Delivery {
         for leg in &mut self.legs {
             leg.clear(&mut self.shared, queued);
         }
+        self.write_off(queued);
         for (_, flight) in core::mem::take(&mut self.shared.in_flight) {
             self.legs[flight.leg].abandon(&mut self.shared, flight, in_flight);
         }

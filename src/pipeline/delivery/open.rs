@@ -33,7 +33,7 @@ impl Own {
             return Self(None);
         }
         let mut hasher = DefaultHasher::new();
-        headers.as_deref().hash(&mut hasher);
+        headers.hash(&mut hasher);
         timeout.hash(&mut hasher);
         Self(Some(Arc::new(OwnParts {
             hash: hasher.finish(),
@@ -194,12 +194,14 @@ pub(super) struct Closed {
 #[derive(Debug, Default)]
 pub(super) struct Returned {
     pub items_added: u64,
-    /// Items that had been counted and did not come back: the producer lost the batch.
+    /// Items that are counted and not there: the producer lost the batch, or it came back too late.
     pub items_lost: u64,
     pub epoch: u64,
     pub closed: Option<Closed>,
     /// An empty batch, to be dropped outside every lock.
     pub leftover: Option<OpenBatch>,
+    /// What it was made into, to be dropped likewise.
+    pub sealed: Option<Request>,
     /// Whether the batch is open and has not been seen by the driver.
     pub is_unseen: bool,
 }
@@ -235,6 +237,8 @@ struct Entry {
     batch: Option<OpenBatch>,
     is_out: bool,
     must_close: bool,
+    /// Items that were given up while it was out: they count no more, and nor does it.
+    written_off: Option<u64>,
     items: u64,
     bytes: u64,
     seq: u64,
@@ -335,6 +339,17 @@ impl OpenBatches {
             (None, Some(batch)) => (batch.items(), batch.bytes()),
             (None, None) => (0, 0),
         };
+        if let Some(counted) = entry.written_off {
+            self.remove(place.slot);
+            return Returned {
+                items_added: items.saturating_sub(counted),
+                items_lost: items.saturating_sub(counted),
+                epoch,
+                leftover: ticket.batch.take(),
+                sealed: ticket.sealed.take(),
+                ..Returned::default()
+            };
+        }
         if entry.items == 0 {
             entry.epoch = epoch;
         }
@@ -433,6 +448,19 @@ impl OpenBatches {
         }
     }
 
+    /// Gives up what batches that are out had counted: tells the epoch and the items of each.
+    pub fn write_off(&mut self, mut lose: impl FnMut(u64, u64)) {
+        for entry in self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut()) {
+            if entry.is_out && entry.written_off.is_none() {
+                let items = core::mem::take(&mut entry.items);
+                self.items -= items;
+                self.bytes -= core::mem::take(&mut entry.bytes);
+                entry.written_off = Some(items);
+                lose(entry.epoch, items);
+            }
+        }
+    }
+
     /// Forgets the ages of batches that are closed.
     fn tidy(&mut self) {
         while let Some((_, place)) = self.ageing.front() {
@@ -489,6 +517,7 @@ impl OpenBatches {
             batch: None,
             is_out: true,
             must_close: false,
+            written_off: None,
             items: 0,
             bytes: 0,
             seq,

@@ -47,10 +47,12 @@ impl Delivery {
         if returned.items_lost > 0 {
             for leg in &mut self.legs {
                 let (epoch, lost) = (returned.epoch, returned.items_lost);
-                leg.lose(&mut self.shared, epoch, lost, DropReason::Cancelled);
+                let reason = self.shared.over.unwrap_or(DropReason::Cancelled);
+                leg.lose(&mut self.shared, epoch, lost, reason);
             }
         }
         self.shared.garbage.batches.extend(returned.leftover);
+        self.shared.garbage.requests.extend(returned.sealed);
         match returned.closed {
             Some(closed) => self.enqueue(closed),
             None if self.policy(signal) == Overflow::DropOldest => {

@@ -6,6 +6,7 @@ use crate::encode::Request;
 use crate::error::Error;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// How an export ended: what is settled, what comes back, and what it says about the endpoint.
@@ -16,8 +17,10 @@ pub struct ExportVerdict {
     pub counts: ItemCounts,
     /// Why the dropped ones of them were given up.
     pub drop_reason: Option<DropReason>,
-    /// What is to be exported again, and whether an attempt was sent whole and not answered.
-    pub remainder: Option<(Request, bool)>,
+    /// What is to be exported again; one request but where they cannot be joined.
+    pub remainder: Vec<Request>,
+    /// Whether an attempt for it was sent whole and not answered.
+    pub unanswered: bool,
     /// What it says about the endpoint.
     pub class: VerdictClass,
     /// How long the collector asked to wait.
@@ -57,7 +60,8 @@ impl ExportVerdict {
         Self {
             counts,
             drop_reason: None,
-            remainder: None,
+            remainder: Vec::new(),
+            unanswered: false,
             class: VerdictClass::Success,
             retry_after: None,
             is_gone: false,
@@ -68,7 +72,8 @@ impl ExportVerdict {
     /// Failed for now: the remainder comes back.
     pub fn failed(remainder: Request, unanswered: bool, error: impl Into<String>) -> Self {
         Self {
-            remainder: Some((remainder, unanswered)),
+            remainder: Vec::from([remainder]),
+            unanswered,
             class: VerdictClass::Failure,
             error: Some(error.into()),
             ..Self::settled(ItemCounts::default())
@@ -100,7 +105,18 @@ impl ExportVerdict {
         self
     }
 
-    /// The verdict of an exporter; `remainder` is what comes back of the request, and whether an attempt was sent whole
+    /// The verdict of an exporter on a managed export, which hands back what may be exported again.
+    pub fn from_export(mut result: Result<Outcome, Error>) -> Self {
+        let remainder = result.as_mut().err().and_then(Error::take_remainder);
+        let mut verdict = Self::of(&result, None);
+        if let Some(remainder) = remainder {
+            verdict.unanswered = remainder.unanswered;
+            verdict.remainder = remainder.requests;
+        }
+        verdict
+    }
+
+    /// The verdict of an exporter; `remainder` is what may be exported again, and whether an attempt for it was sent whole
     /// and not answered.
     pub fn of(result: &Result<Outcome, Error>, remainder: Option<(Request, bool)>) -> Self {
         let error = match result {
@@ -110,7 +126,8 @@ impl ExportVerdict {
         Self {
             counts: error.counts(),
             drop_reason: error.drop_reason(),
-            remainder,
+            unanswered: remainder.as_ref().is_some_and(|(_, unanswered)| *unanswered),
+            remainder: remainder.into_iter().map(|(request, _)| request).collect(),
             class: class_of(error),
             retry_after: error.retry_after(),
             is_gone: error.is_shutdown() || error.is_runtime_gone(),
@@ -121,8 +138,10 @@ impl ExportVerdict {
     pub(super) fn breaker(&self) -> BreakerVerdict {
         match self.class {
             VerdictClass::Success | VerdictClass::Refused => BreakerVerdict::Success,
-            VerdictClass::Throttled | VerdictClass::Failure => BreakerVerdict::Failure,
-            VerdictClass::Neutral => BreakerVerdict::Abandoned,
+            VerdictClass::Failure => BreakerVerdict::Failure,
+            // One that throttles is up and says when to come back: holds and concurrency obey, and a breaker would only add
+            // a wait of its own.
+            VerdictClass::Throttled | VerdictClass::Neutral => BreakerVerdict::Abandoned,
         }
     }
 

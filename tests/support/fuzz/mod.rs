@@ -3,6 +3,7 @@
 pub mod batches;
 pub mod connect_proxy_response;
 pub mod decompress_response;
+pub mod delivery_ops;
 pub mod encode_logs;
 pub mod encode_metrics;
 pub mod encode_roundtrip;

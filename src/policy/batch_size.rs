@@ -1,0 +1,217 @@
+//! Adaptive batch size: how many items an export should carry.
+//!
+//! Owns the average of how long exports take and the size that follows from it. Never sees a queue: the time that items
+//! wait before their export is no measure of the collector.
+
+use super::refused;
+use crate::error::Error;
+use core::time::Duration;
+
+/// The bounds of a batch, and what its size follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdaptiveBatchConfig {
+    /// The smallest size in items; 10 unless set.
+    pub size_min: usize,
+    /// The largest size in items; 2,000 unless set.
+    pub size_max: usize,
+    /// The size to begin with; 500 unless set.
+    pub size_initial: usize,
+    /// How long a batch waits to be full before it is exported as it is; 100 ms unless set.
+    pub timeout: Duration,
+    /// How long an export should take; 50 ms unless set.
+    pub target_latency: Duration,
+    /// Whether the size follows the latency; `true` unless set. Otherwise it stays `size_initial`.
+    pub adaptive_enabled: bool,
+}
+
+impl Default for AdaptiveBatchConfig {
+    fn default() -> Self {
+        Self {
+            size_min: 10,
+            size_max: 2_000,
+            size_initial: 500,
+            timeout: Duration::from_millis(100),
+            target_latency: Duration::from_millis(50),
+            adaptive_enabled: true,
+        }
+    }
+}
+
+impl AdaptiveBatchConfig {
+    /// Sets [`size_min`](Self::size_min).
+    pub fn with_size_min(mut self, size_min: usize) -> Self {
+        self.size_min = size_min;
+        self
+    }
+
+    /// Sets [`size_max`](Self::size_max).
+    pub fn with_size_max(mut self, size_max: usize) -> Self {
+        self.size_max = size_max;
+        self
+    }
+
+    /// Sets [`size_initial`](Self::size_initial).
+    pub fn with_size_initial(mut self, size_initial: usize) -> Self {
+        self.size_initial = size_initial;
+        self
+    }
+
+    /// Sets [`timeout`](Self::timeout).
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`target_latency`](Self::target_latency).
+    pub fn with_target_latency(mut self, target_latency: Duration) -> Self {
+        self.target_latency = target_latency;
+        self
+    }
+
+    /// Sets [`adaptive_enabled`](Self::adaptive_enabled).
+    pub fn with_adaptive_enabled(mut self, adaptive_enabled: bool) -> Self {
+        self.adaptive_enabled = adaptive_enabled;
+        self
+    }
+
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that cannot; the error [is a misuse](Error::is_misuse).
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |what| Err(refused("with_batch", what));
+        if self.size_min == 0 {
+            return refuse("size_min is 0; 1 is the smallest batch");
+        }
+        if self.size_max < self.size_min {
+            return refuse("size_max must be at least size_min");
+        }
+        if !(self.size_min..=self.size_max).contains(&self.size_initial) {
+            return refuse("size_initial lies outside size_min to size_max");
+        }
+        if self.target_latency.is_zero() {
+            return refuse("target_latency must be more than zero");
+        }
+        Ok(())
+    }
+}
+
+/// What an adaptive batch size has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatcherStats {
+    /// The size now, in items.
+    pub size: usize,
+    /// How long exports take, averaged with a weight of a fifth for the latest; zero before the first.
+    pub average_latency: Duration,
+    /// Batches whose export ended.
+    pub batches: u64,
+    /// How often the size changed.
+    pub adjustments: u64,
+}
+
+/// The size of a batch, which follows how long exports take.
+///
+/// The latency is averaged exponentially, with a weight of 0.2 for the latest. Above one and a half times the target the
+/// size shrinks to 0.8 of itself; below half of the target it grows to 1.2 times itself; between them, and beyond its
+/// bounds, it stays.
+///
+/// ```
+/// use core::time::Duration;
+/// use otlp_embed::policy::{AdaptiveBatchConfig, AdaptiveBatchSize};
+///
+/// let mut size = AdaptiveBatchSize::new(AdaptiveBatchConfig::default());
+/// size.record(Duration::from_millis(10));
+/// assert_eq!(size.size(), 600);
+/// size.record(Duration::from_secs(1));
+/// assert_eq!((size.size(), size.stats().adjustments), (480, 2));
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdaptiveBatchSize {
+    config: AdaptiveBatchConfig,
+    size: usize,
+    average_nanos: Option<u128>,
+    batches: u64,
+    adjustments: u64,
+}
+
+impl AdaptiveBatchSize {
+    /// The initial size. Settings that [`check`](AdaptiveBatchConfig::check) refuses are taken for the nearest that
+    /// work.
+    pub fn new(config: AdaptiveBatchConfig) -> Self {
+        let (min, max) = bounds(&config);
+        Self {
+            config,
+            size: config.size_initial.clamp(min, max),
+            average_nanos: None,
+            batches: 0,
+            adjustments: 0,
+        }
+    }
+
+    /// Items that the next batch should carry.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Takes in how long the export of one batch took, from its submission to its verdict.
+    ///
+    /// Nothing else is a latency here: neither how long the items waited in a queue, nor how long it took to hand the
+    /// batch over to whoever exports it. A program that measures those shrinks its batches when it should grow them.
+    pub fn record(&mut self, latency: Duration) {
+        let nanos = latency.as_nanos();
+        let average = self
+            .average_nanos
+            .map_or(nanos, |average| (nanos + 4 * average + 2) / 5);
+        self.average_nanos = Some(average);
+        self.batches = self.batches.saturating_add(1);
+        if !self.config.adaptive_enabled {
+            return;
+        }
+        let target = self.config.target_latency.as_nanos();
+        let (min, max) = bounds(&self.config);
+        let wanted = if 2 * average > 3 * target {
+            self.size - self.size.div_ceil(5)
+        } else if 2 * average < target {
+            self.size.saturating_add(self.size.div_ceil(5))
+        } else {
+            self.size
+        };
+        let wanted = wanted.clamp(min, max);
+        if wanted != self.size {
+            self.size = wanted;
+            self.adjustments = self.adjustments.saturating_add(1);
+        }
+    }
+
+    /// What has become of it so far.
+    pub fn stats(&self) -> BatcherStats {
+        BatcherStats {
+            size: self.size,
+            average_latency: duration(self.average_nanos.unwrap_or(0)),
+            batches: self.batches,
+            adjustments: self.adjustments,
+        }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &AdaptiveBatchConfig {
+        &self.config
+    }
+}
+
+fn bounds(config: &AdaptiveBatchConfig) -> (usize, usize) {
+    let min = config.size_min.max(1);
+    (min, config.size_max.max(min))
+}
+
+/// At most the longest time there is, of which this is an average.
+fn duration(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    match u64::try_from(nanos / SECOND) {
+        Ok(secs) => Duration::new(secs, (nanos % SECOND) as u32),
+        Err(_) => Duration::MAX,
+    }
+}
