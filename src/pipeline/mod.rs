@@ -15,6 +15,8 @@ mod exports;
 mod flush;
 mod future;
 mod latency;
+#[cfg(feature = "tokio")]
+pub mod multi_runtime;
 mod park;
 #[expect(
     clippy::module_inception,
