@@ -8,6 +8,7 @@ use super::sink::Sink;
 use super::state::State;
 use super::value::{IntoValue, Place, ValueWriter};
 use super::wire::{BYTES, VARINT, key};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -37,12 +38,13 @@ pub(crate) const SCOPE_DROPPED_ATTRIBUTES: u8 = key(4, VARINT);
 struct Batch {
     signal: Signal,
     resource: Resource,
-    state: State,
+    /// In a box, since batches are handed from one producer to the next.
+    state: Box<State>,
 }
 
 impl Batch {
     fn new(signal: Signal, resource: &Resource) -> Self {
-        let mut state = resource.pool().take_state(signal);
+        let mut state = Box::new(resource.pool().take_state(signal));
         state.resources.push(resource.clone());
         Self {
             signal,
@@ -114,7 +116,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let mut state = mem::take(&mut self.state);
+        let mut state = mem::take(&mut *self.state);
         state.detach();
         self.resource.pool().put_state(state);
     }

@@ -1,0 +1,221 @@
+//! The exports of a leg: from a lane to an endpoint, and back or to the account.
+
+use super::{InFlight, Leg, Outage, Queued, Shared, dropped, unknown};
+use crate::encode::{Request, Signal};
+use crate::outcome::{DropReason, ItemCounts};
+use crate::pipeline::delivery::endpoint::{Hold, Taken};
+use crate::pipeline::delivery::types::{BatchId, DeliveryAction, DeliveryEvent};
+use crate::pipeline::delivery::verdict::{ExportVerdict, VerdictClass};
+use crate::pipeline::queue::buffer::{Entry, LaneId};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Exports and their ends.
+impl Leg {
+    pub(super) fn export(&mut self, shared: &mut Shared, lane: LaneId, count: usize, taken: Taken) {
+        let first = self.buffer.pop_front(lane).expect("a ready lane holds something");
+        let (mut items, mut bytes) = (first.items, first.bytes);
+        let Queued {
+            request,
+            epoch,
+            admitted,
+            unanswered,
+            ..
+        } = first.value;
+        let request = if count == 1 {
+            request
+        } else {
+            let mut requests = Vec::with_capacity(count);
+            requests.push(request);
+            for _ in 1..count {
+                let entry = self.buffer.pop_front(lane).expect("as many as were counted");
+                items += entry.items;
+                bytes += entry.bytes;
+                requests.push(entry.value.request);
+            }
+            Request::join(&requests).expect("a lane is of one signal, one set of headers and one time")
+        };
+        let batch = shared.next_batch();
+        let flight = InFlight {
+            leg: self.index,
+            endpoint: taken.endpoint,
+            batch,
+            lane,
+            seq: first.seq,
+            items,
+            bytes,
+            epoch,
+            admitted: admitted.unwrap_or(shared.now),
+            unanswered,
+            permit: taken.permit,
+            submitted: shared.now,
+        };
+        shared.actions.push_back(DeliveryAction::Export {
+            batch,
+            leg: self.index,
+            endpoint: taken.endpoint,
+            request,
+            unanswered,
+        });
+        self.account.in_flight += items;
+        self.account.in_flight_bytes += bytes;
+        self.account.exports_in_flight += 1;
+        self.account.batches += 1;
+        if unanswered {
+            self.account.possible_duplicates += items;
+        }
+        self.lanes[lane.index()].in_flight += 1;
+        shared.in_flight.insert(batch, flight);
+        self.refresh(shared, lane);
+    }
+
+    /// Takes an export out of what is in flight.
+    pub(super) fn land(&mut self, flight: &InFlight) {
+        self.account.in_flight -= flight.items;
+        self.account.in_flight_bytes -= flight.bytes;
+        self.account.exports_in_flight -= 1;
+        self.lanes[flight.lane.index()].in_flight -= 1;
+    }
+
+    /// What is left of an export goes back to the head of its lane, or is given up.
+    pub(super) fn come_back(
+        &mut self,
+        shared: &mut Shared,
+        flight: &InFlight,
+        verdict: &ExportVerdict,
+        request: Request,
+    ) {
+        let entry = Entry {
+            seq: flight.seq,
+            items: request.items(),
+            bytes: request.encoded_len() as u64,
+            value: Queued {
+                request,
+                epoch: flight.epoch,
+                admitted: Some(flight.admitted),
+                unanswered: verdict.unanswered || flight.unanswered,
+                is_returned: true,
+            },
+        };
+        if let Some(reason) = shared.over {
+            return self.give_up(shared, entry, reason);
+        }
+        if self.is_gone {
+            return self.give_up(shared, entry, DropReason::Shutdown);
+        }
+        if flight.admitted + shared.config.max_elapsed <= shared.now {
+            return self.expire(shared, entry);
+        }
+        self.buffer.push_front(flight.lane, entry);
+    }
+
+    /// Keeps the lane off the endpoint that just failed it.
+    pub(super) fn hold(&mut self, shared: &mut Shared, flight: &InFlight, retry_after: Option<Duration>) {
+        let now = shared.now;
+        let holds = &mut self.lanes[flight.lane.index()].holds;
+        let at = match holds.iter().position(|hold| hold.endpoint == flight.endpoint) {
+            Some(at) => at,
+            None => {
+                holds.push(Hold {
+                    endpoint: flight.endpoint,
+                    failures: 0,
+                    since: BatchId(0),
+                    until: now,
+                });
+                holds.len() - 1
+            }
+        };
+        let hold = &mut holds[at];
+        // Exports that were under way together fail together: that is one failure.
+        if hold.failures == 0 || flight.batch > hold.since {
+            hold.failures = hold.failures.saturating_add(1);
+            hold.since = BatchId(shared.batches);
+        }
+        let wait = shared
+            .config
+            .retry
+            .backoff(hold.failures, retry_after, &mut shared.rng);
+        hold.until = hold.until.max(now + wait);
+    }
+
+    pub(super) fn expire(&mut self, shared: &mut Shared, entry: Entry<Queued>) {
+        let items = entry.items;
+        self.give_up(shared, entry, DropReason::Expired);
+        if !core::mem::replace(&mut self.has_expired, true) {
+            shared.event(DeliveryEvent::Expired {
+                leg: self.index,
+                items,
+            });
+        }
+    }
+
+    /// Settles an entry that was taken out of the queue and is not exported again.
+    pub(super) fn give_up(&mut self, shared: &mut Shared, entry: Entry<Queued>, reason: DropReason) {
+        // In the child of a fork it is the parent that knows what was sent.
+        let is_unknown = entry.value.unanswered && reason != DropReason::Forked;
+        let counts = match is_unknown {
+            true => unknown(entry.items),
+            false => dropped(entry.items),
+        };
+        self.settle(shared, entry.value.epoch, counts, Some(reason));
+        shared.garbage.requests.push(entry.value.request);
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        shared: &mut Shared,
+        epoch: u64,
+        counts: ItemCounts,
+        reason: Option<DropReason>,
+    ) {
+        let account = &mut self.account;
+        account.delivered += counts.delivered;
+        account.rejected += counts.rejected;
+        account.unknown += counts.unknown;
+        let reason = reason.unwrap_or(DropReason::Shutdown);
+        account.dropped[reason.index()] += counts.dropped;
+        shared.epochs.settle(epoch, counts);
+    }
+
+    pub(super) fn overflow(&mut self, shared: &mut Shared, signal: Signal, reason: DropReason) {
+        if !core::mem::replace(&mut self.overflowing[signal.index()], true) {
+            shared.event(DeliveryEvent::QueueOverflow {
+                leg: self.index,
+                signal,
+                reason,
+            });
+        }
+    }
+
+    pub(super) fn follow_outage(
+        &mut self,
+        shared: &mut Shared,
+        verdict: &ExportVerdict,
+        counts: ItemCounts,
+        back: u64,
+    ) {
+        let is_failure = matches!(verdict.class, VerdictClass::Failure | VerdictClass::Throttled);
+        match self.outage {
+            None if is_failure && back > 0 => {
+                self.outage = Some(Outage {
+                    since: shared.now,
+                    dropped: self.account.dropped_total(),
+                    unknown: self.account.unknown,
+                });
+            }
+            Some(outage) if verdict.class == VerdictClass::Success && counts.delivered > 0 => {
+                self.outage = None;
+                shared.event(DeliveryEvent::Recovered {
+                    leg: self.index,
+                    outage: shared.now.since(outage.since),
+                    dropped: self.account.dropped_total() - outage.dropped,
+                    unknown: self.account.unknown - outage.unknown,
+                });
+            }
+            _ => {}
+        }
+        if counts.delivered > 0 {
+            self.has_expired = false;
+        }
+    }
+}
