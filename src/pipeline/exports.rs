@@ -6,7 +6,7 @@ use crate::export::{ExportId, Exporter, Flight};
 use crate::outcome::{ItemCounts, Outcome};
 use crate::rt::{Runtime, Timer};
 use crate::time::Instant;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,6 +50,17 @@ impl Ended {
         };
         counts.dropped += self.items.saturating_sub(counts.total());
         counts
+    }
+}
+
+impl Running {
+    fn end(self, runtime: &impl Runtime, result: Result<Outcome, Error>) -> Ended {
+        Ended {
+            id: self.id,
+            items: self.items,
+            latency: runtime.now().since(self.begun),
+            result,
+        }
     }
 }
 
@@ -120,12 +131,7 @@ impl<R: Runtime> Exports<R> {
         };
         while let Poll::Ready((id, result)) = flight.poll(cx) {
             if let Some(running) = self.running.remove(&id) {
-                return Poll::Ready(Ended {
-                    id: running.id,
-                    items: running.items,
-                    latency: self.runtime.now().since(running.begun),
-                    result,
-                });
+                return Poll::Ready(running.end(&self.runtime, result));
             }
         }
         Poll::Pending
@@ -134,24 +140,10 @@ impl<R: Runtime> Exports<R> {
     /// Cancels all that is in flight and tells how each ended; drives nothing any more.
     pub(super) fn close(&mut self, mut tell: impl FnMut(Ended)) {
         if let Some(flight) = self.flight.as_mut().filter(|flight| !flight.is_foreign()) {
-            let now = self.runtime.now();
-            // A cancelled export has its verdict at once.
-            self.running.retain(|id, running| {
-                let Some(result) = flight.cancel(*id) else {
-                    return true;
-                };
-                tell(Ended {
-                    id: running.id,
-                    items: running.items,
-                    latency: now.since(running.begun),
-                    result,
-                });
-                false
-            });
-            // Others had theirs already; nobody is to be woken for it.
-            let mut cx = Context::from_waker(Waker::noop());
-            while let Poll::Ready(ended) = self.poll(&mut cx) {
-                tell(ended);
+            for (export, running) in core::mem::take(&mut self.running) {
+                if let Some(result) = flight.cancel(export) {
+                    tell(running.end(&self.runtime, result));
+                }
             }
         }
         self.running.clear();

@@ -15,6 +15,8 @@ mod exports;
 mod flush;
 mod future;
 mod latency;
+#[cfg(feature = "tokio")]
+pub mod multi_runtime;
 mod park;
 #[expect(
     clippy::module_inception,
@@ -23,6 +25,7 @@ mod park;
 mod pipeline;
 mod queue;
 mod refusal;
+mod scheduler;
 mod shared;
 mod span_batch;
 mod stats;
@@ -43,6 +46,10 @@ pub use latency::{LatencyHistogram, LatencyStats};
 pub use pipeline::Pipeline;
 pub use queue::{ExportQueue, Pop, Push, PushError, QueueStats};
 pub use refusal::Refusal;
+pub use scheduler::{
+    JobEnd, JobError, JobHandle, JobItems, JobReport, SchedulerConfig, SchedulerDriver, SchedulerStats,
+    SmartScheduler, WaitAll,
+};
 pub use span_batch::SpanBatch;
 pub use stats::{Account, EndpointStats, LegStats, PipelineStats};
 pub use streaming::{
