@@ -33,7 +33,9 @@ pub struct Stats {
     /// Bytes held by exports that have no verdict yet: their messages, and what was made of them for the wire (JSON,
     /// compressed).
     pub bytes_in_flight: u64,
-    /// Items sent again after an attempt that the collector may have processed: possible duplicates.
+    /// Items sent again after an attempt that the collector may have processed: possible duplicates. Such is one that was sent
+    /// whole and not answered, and one whose answer was a failure without a wait: a proxy gives that too where it lost the
+    /// collector's answer.
     pub possible_duplicates: u64,
     /// Attempts that ended in a retry.
     pub retries: u64,

@@ -116,7 +116,11 @@ pub(crate) struct Machine {
     hint: Option<Duration>,
     /// Some attempt's request was taken whole by the socket and never answered.
     unanswered: bool,
-    /// Items sent again in attempts that the collector may have processed, after an unanswered one; not yet booked.
+    /// Some attempt was answered by a failure that says nothing of whether the request was processed: a proxy may have
+    /// lost the collector's answer.
+    is_doubtful: bool,
+    /// Items sent again in attempts that the collector may have processed, after one that it may have processed too; not yet
+    /// booked.
     duplicates: u64,
     last: Option<LastFailure>,
     /// The status of the last attempt's answer.
@@ -203,6 +207,7 @@ impl Machine {
             step: 0,
             hint: None,
             unanswered: false,
+            is_doubtful: false,
             duplicates: 0,
             last: None,
             response: None,
@@ -222,6 +227,7 @@ impl Machine {
             step: whole.step,
             hint: whole.hint,
             unanswered: whole.unanswered,
+            is_doubtful: whole.is_doubtful,
             managed: whole.managed,
             last: whole.last.clone(),
             response: whole.response,
@@ -528,6 +534,8 @@ impl Machine {
                 self.step = 0;
             }
             self.hint = Some(hint);
+        } else if self.state() == ExportState::WaitingResponse {
+            self.is_doubtful = true;
         }
         self.retry_or_give_up(judge, None)
     }
@@ -646,7 +654,7 @@ impl Machine {
 
     /// The collector may have processed the attempt under way.
     fn book_duplicate(&mut self) {
-        if self.unanswered {
+        if self.unanswered || self.is_doubtful {
             self.duplicates = self.duplicates.saturating_add(self.items);
         }
     }
@@ -678,6 +686,10 @@ impl Machine {
             State::Done(Err(error))
                 if error.is_retryable() || error.is_cancelled() || error.is_shutdown() =>
             {
+                if self.is_doubtful && !self.unanswered {
+                    // It is about to be sent again, by an export that does not know.
+                    self.duplicates = self.duplicates.saturating_add(self.items);
+                }
                 let remainder = Remainder::new(part.request().clone(), self.unanswered);
                 State::Done(Err(error.with_remainder(remainder, ItemCounts::default())))
             }
