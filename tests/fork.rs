@@ -8,6 +8,7 @@ mod batches;
 mod tls_world;
 
 use batches::batch;
+use otlp_embed::pipeline::{Overflow, Pipeline, PipelineConfig, QueueConfig};
 use otlp_embed::rt::{Blocking, Smol, Tokio};
 use otlp_embed::testing::{Answer, Collector};
 use otlp_embed::{Config, DropReason, Exporter, OtlpExportFuture, Protocol, Tls, rt};
@@ -235,4 +236,106 @@ fn a_child_says_nothing_on_its_parents_tls_connection() {
     exporter.export(batch(1, 1)).wait().expect("the second");
     assert_eq!(collector.counters().spans, 2);
     assert_eq!(collector.connections().len(), 1);
+}
+
+fn write(pipeline: &Pipeline, id: u64) -> bool {
+    let written = pipeline.spans(|batch| {
+        batch.scope("suite", "1");
+        batch
+            .span([7; 16], (id + 1).to_be_bytes(), "work")
+            .times(1..2)
+            .end();
+    });
+    written.is_ok()
+}
+
+#[test]
+fn what_a_parent_queued_is_sent_by_the_parent_alone() {
+    let collector = Collector::start().expect("a collector");
+    let exporter = config(&collector, Protocol::HttpProtobuf)
+        .build(Blocking::new().expect("a runtime"))
+        .expect("an exporter");
+    let (pipeline, future) = exporter.pipeline(PipelineConfig::new()).expect("a pipeline");
+    for id in 0..10 {
+        assert!(write(&pipeline, id));
+    }
+    let mut future = Some(future);
+    let inherited = &mut future;
+    forked(|| {
+        let limit = Duration::from_secs(60);
+        let refused = pipeline.try_send(batch(100, 1)).expect_err("it is the parent's");
+        assert!(refused.is_closed());
+        assert!(pipeline.send_blocking(batch(100, 1), limit).is_err());
+        assert!(smol::block_on(pipeline.send(batch(100, 1))).is_err());
+        assert!(!write(&pipeline, 100), "it is known to be closed now");
+        assert!(pipeline.flush_blocking(limit).is_err());
+        let report = pipeline.shutdown_blocking(limit);
+        assert_eq!((report.stats.accepted, report.stats.queued), (0, 0));
+        assert_eq!(pipeline.stats().total.accepted, 0);
+        assert!(pipeline.is_closed());
+        let mut future = Box::pin(inherited.take().expect("a future"));
+        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_ready());
+        drop((future, exporter.stats()));
+    });
+    let thread = future
+        .take()
+        .expect("a future")
+        .run_on_thread()
+        .expect("a thread");
+    let report = pipeline
+        .flush_blocking(Duration::from_secs(10))
+        .expect("all of it");
+    assert_eq!(report.counts.delivered, 10);
+    drop(pipeline);
+    thread.join().expect("the account");
+    assert_eq!(collector.counters().spans, 10, "each once");
+}
+
+#[test]
+fn a_child_that_only_writes_is_refused_soon_and_never_hangs() {
+    let collector = Collector::builder()
+        .keep_requests(false)
+        .start()
+        .expect("a collector");
+    let exporter = config(&collector, Protocol::HttpProtobuf)
+        .build(Blocking::new().expect("a runtime"))
+        .expect("an exporter");
+    let queue = QueueConfig::new()
+        .with_items_max(2_000)
+        .with_overflow(Overflow::Block);
+    let (pipeline, future) = exporter
+        .pipeline(PipelineConfig::new().with_queue(queue))
+        .expect("a pipeline");
+    let thread = future.run_on_thread().expect("a thread");
+    let is_over = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let producers: Vec<_> = (0..2)
+            .map(|_| {
+                let (pipeline, is_over) = (pipeline.clone(), &is_over);
+                scope.spawn(move || {
+                    let writes =
+                        (0..).take_while(|id| !is_over.load(Ordering::Relaxed) && write(&pipeline, *id));
+                    writes.count() as u64
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            let mine = pipeline.clone();
+            forked(|| {
+                let taken = (0..1_000).take_while(|id| write(&mine, *id)).count();
+                assert!(taken < 32, "{taken} writes");
+                drop(mine);
+            });
+        }
+        is_over.store(true, Ordering::Relaxed);
+        producers
+            .into_iter()
+            .map(|producer| producer.join().expect("no panic"))
+            .sum::<u64>()
+    });
+    drop(pipeline);
+    let report = thread.join().expect("the account");
+    assert_eq!(report.stats.delivered, written);
+    assert_eq!(collector.counters().spans, written, "each once, by the parent");
 }

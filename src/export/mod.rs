@@ -89,7 +89,7 @@ pub use future::{Driver, OtlpExportFuture, Shutdown};
 pub use machine::ExportState;
 #[doc(hidden)]
 pub use managed::{Managed, Remainder};
-#[cfg(all(feature = "std", unix))]
+#[cfg(feature = "std")]
 pub(crate) use origin::Origin;
 #[cfg(feature = "std")]
 pub(crate) use sync::lock;

@@ -43,7 +43,8 @@ const VERDICTS_MAX: usize = 64;
 pub struct PipelineFuture<R: Runtime> {
     shared: Arc<Shared>,
     runtime: R,
-    timer: R::Timer,
+    /// Gone only from a future that is dropped in another process.
+    timer: Option<R::Timer>,
     endpoints: Vec<Endpoint<R>>,
     /// What the user set for the bytes of a batch.
     batch_bytes_max: Option<usize>,
@@ -90,7 +91,7 @@ impl<R: Runtime> PipelineFuture<R> {
     ) -> Self {
         Self {
             shared,
-            timer: runtime.timer(),
+            timer: Some(runtime.timer()),
             runtime,
             endpoints,
             batch_bytes_max,
@@ -246,8 +247,11 @@ impl<R: Runtime> PipelineFuture<R> {
         if at <= self.runtime.now() {
             return Poll::Ready(Ok(()));
         }
+        let Some(timer) = &mut self.timer else {
+            return Poll::Ready(Err(Gone));
+        };
         // The runtime's code: its panic counts as its end.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.timer.poll_at(cx, at)));
+        let polled = catch_unwind(AssertUnwindSafe(|| timer.poll_at(cx, at)));
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
@@ -294,6 +298,9 @@ impl<R: Runtime> Future for PipelineFuture<R> {
         if let Some(report) = &this.report {
             return Poll::Ready(report.clone());
         }
+        if this.shared.is_forked() {
+            return Poll::Ready(this.shared.report_so_far());
+        }
         let runtime = this.runtime.clone();
         runtime.drive(cx, |cx| this.work(cx))
     }
@@ -307,7 +314,10 @@ impl<R: Runtime> FusedFuture for PipelineFuture<R> {
 
 impl<R: Runtime> Drop for PipelineFuture<R> {
     fn drop(&mut self) {
-        if self.report.is_none() {
+        if self.shared.is_forked() {
+            // It is registered with a runtime that the parent process goes on with.
+            core::mem::forget(self.timer.take());
+        } else if self.report.is_none() {
             self.abandon(DropReason::Cancelled);
         }
     }

@@ -32,6 +32,9 @@ use core::time::Duration;
 ///
 /// Dropping the last handle closes the pipeline: its future delivers what is queued and ends. Handles keep neither the
 /// future nor the exporter alive; once the future is gone they refuse everything ([`Refusal::is_closed`]) and nobody waits.
+///
+/// It belongs to the process that made it. In a child of `fork(2)` it is closed: what the parent queued is sent by the parent
+/// alone, and what a child writes is refused, but for fewer than 32 writes of items, which go nowhere.
 #[derive(Clone)]
 pub struct Pipeline {
     handle: Arc<Handle>,

@@ -11,11 +11,12 @@ use super::queue::{Line, Place};
 use super::refusal::Refusal;
 use super::stats::{EndpointStats, LegStats, PipelineStats};
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
-use crate::export::lock;
+use crate::export::{Origin, lock};
 use crate::policy::BreakerState;
 use crate::stats::{Report, Stats};
 use crate::time::Instant;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -23,13 +24,24 @@ use futures_channel::oneshot;
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Mutex, TryLockError};
+use std::thread_local;
 
 /// What a flush is answered with, and a shutdown.
 type FlushSender = oneshot::Sender<FlushReport>;
 type ReportSender = oneshot::Sender<Report>;
 
+thread_local! {
+    /// Writes of this thread, modulo 256.
+    static WRITES: Cell<u8> = const { Cell::new(0) };
+}
+
+/// Writes between two looks at the process id, which is a system call and would cost as much as a short span.
+const WRITES_BETWEEN_LOOKS: u8 = 32;
+
 pub(crate) struct Shared {
+    /// In another process nothing is admitted, and no lock is waited for: the thread that holds it may not exist there.
+    origin: Origin,
     delivery: Mutex<Delivery>,
     /// Whose spans, records and data points the handles write.
     resource: Resource,
@@ -77,6 +89,7 @@ pub(super) enum Wish {
 impl Shared {
     pub(super) fn new(delivery: Delivery, resource: Resource) -> Self {
         Self {
+            origin: Origin::here(),
             delivery: Mutex::new(delivery),
             resource,
             driver: AtomicWaker::new(),
@@ -90,7 +103,17 @@ impl Shared {
 
     /// Lets `write` add to the open batch of a key, if there is room now; hands `write` back if there is none.
     pub(super) fn try_write<W: Write>(&self, key: &OpenKey, write: W) -> Result<Result<(), Refusal>, W> {
-        let (taken, garbage) = self.step(|delivery| delivery.begin(key, 1, 1));
+        let is_time_to_look = WRITES.with(|writes| {
+            let count = writes.get().wrapping_add(1);
+            writes.set(count);
+            count % WRITES_BETWEEN_LOOKS == 0
+        });
+        if (is_time_to_look || self.is_closed()) && self.is_forked() {
+            return Ok(Err(Refusal::of(Admission::Closed)));
+        }
+        let Some((taken, garbage)) = self.step(|delivery| delivery.begin(key, 1, 1)) else {
+            return Ok(Err(Refusal::of(Admission::Closed)));
+        };
         drop(garbage);
         match taken {
             Ok(ticket) => {
@@ -110,7 +133,12 @@ impl Shared {
 
     /// Queues a request, if there is room now; hands it back if there is none.
     pub(super) fn try_send(&self, request: Request) -> Result<Result<(), Refusal>, Request> {
-        let (admission, garbage) = self.step(|delivery| delivery.push(&request));
+        if self.is_forked() {
+            return Ok(Err(Refusal::of(Admission::Closed)));
+        }
+        let Some((admission, garbage)) = self.step(|delivery| delivery.push(&request)) else {
+            return Ok(Err(Refusal::of(Admission::Closed)));
+        };
         drop(garbage);
         match admission {
             Admission::Admitted => Ok(Ok(())),
@@ -121,7 +149,7 @@ impl Shared {
 
     /// Whether somebody waits for room already: nobody overtakes.
     pub(super) fn has_line(&self, signal: Signal) -> bool {
-        !self.lines[signal.index()].is_empty() && !self.is_closed()
+        !self.is_closed() && !self.lines[signal.index()].is_empty()
     }
 
     /// Asks `attempt` as soon as it is this place's turn; `None` from it means that there is no room.
@@ -132,6 +160,9 @@ impl Shared {
         place: &mut Option<Place>,
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Poll<T> {
+        if self.is_forked() {
+            return attempt().map_or(Poll::Pending, Poll::Ready);
+        }
         let line = &self.lines[signal.index()];
         if place.is_none() && line.is_empty() {
             if let Some(value) = attempt() {
@@ -153,7 +184,18 @@ impl Shared {
     }
 
     pub(super) fn leave_line(&self, signal: Signal, place: &mut Option<Place>) {
-        self.lines[signal.index()].leave(place);
+        if !self.is_forked() {
+            self.lines[signal.index()].leave(place);
+        }
+    }
+
+    /// Whether this is another process than that of the future, a child: the pipeline is its parent's, and closed here.
+    pub(super) fn is_forked(&self) -> bool {
+        let is_forked = self.origin.is_foreign();
+        if is_forked {
+            self.is_closed.store(true, Ordering::SeqCst);
+        }
+        is_forked
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -161,11 +203,17 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> PipelineStats {
+        if self.is_forked() {
+            return PipelineStats::default();
+        }
         lock(&self.delivery).stats()
     }
 
     /// Asks the future for something.
     pub(super) fn wish(&self, wish: Wish) {
+        if self.is_forked() {
+            return;
+        }
         lock(&self.desk).wishes.push(wish);
         self.wake_driver();
     }
@@ -173,6 +221,9 @@ impl Shared {
     /// Asks for a flush; the answer never comes once the pipeline has ended.
     pub(super) fn flush(&self, timeout: Duration) -> (FlushId, oneshot::Receiver<FlushReport>) {
         let (sender, receiver) = oneshot::channel();
+        if self.is_forked() {
+            return (FlushId(u64::MAX), receiver);
+        }
         let flush = {
             let mut desk = lock(&self.desk);
             let flush = FlushId(desk.flushes_begun);
@@ -189,6 +240,9 @@ impl Shared {
 
     /// Nobody waits for this flush any more.
     pub(super) fn forget_flush(&self, flush: FlushId) {
+        if self.is_forked() {
+            return;
+        }
         let forgotten = {
             let mut desk = lock(&self.desk);
             let is_it = |wish: &Wish| matches!(wish, Wish::Flush(other, _) if *other == flush);
@@ -202,6 +256,9 @@ impl Shared {
     /// Asks for the end; the report comes with it, or at once where it has come already.
     pub(super) fn shutdown(&self, timeout: Duration) -> oneshot::Receiver<Report> {
         let (sender, receiver) = oneshot::channel();
+        if self.is_forked() {
+            return receiver;
+        }
         let (forgotten, ended) = {
             let mut desk = lock(&self.desk);
             match desk.report.clone() {
@@ -227,6 +284,9 @@ impl Shared {
 
     /// What became of a flush whose time is over for the one who waits, and who is told no more.
     pub(super) fn flush_so_far(&self, flush: FlushId) -> FlushReport {
+        if self.is_forked() {
+            return FlushReport::default();
+        }
         let delivery = lock(&self.delivery);
         delivery.flush_so_far(flush).unwrap_or_else(|| {
             // The future has not seen it, or the pipeline has ended meanwhile.
@@ -247,6 +307,10 @@ impl Shared {
 
     /// The closed account, once there is one.
     pub(crate) fn report(&self) -> Option<Report> {
+        if self.is_forked() {
+            let stats = self.origin.stats();
+            return Some(Report { stats });
+        }
         lock(&self.desk).report.clone()
     }
 
@@ -309,16 +373,22 @@ impl Shared {
     }
 
     /// One step of a producer. What it leaves to be dropped is dropped by the caller, outside the lock.
-    fn step<T>(&self, step: impl FnOnce(&mut Delivery) -> T) -> (T, Garbage) {
+    /// `None` in another process where a thread held the lock when that was forked.
+    fn step<T>(&self, step: impl FnOnce(&mut Delivery) -> T) -> Option<(T, Garbage)> {
         let (value, must_wake, garbage) = {
-            let mut delivery = lock(&self.delivery);
+            let mut delivery = match self.delivery.try_lock() {
+                Ok(delivery) => delivery,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if self.is_forked() => return None,
+                Err(TryLockError::WouldBlock) => lock(&self.delivery),
+            };
             let value = step(&mut delivery);
             (value, delivery.take_wake(), delivery.take_garbage())
         };
         if must_wake {
             self.wake_driver();
         }
-        (value, garbage)
+        Some((value, garbage))
     }
 
     pub(super) fn answer_flush(&self, flush: FlushId, report: FlushReport) {
@@ -380,8 +450,7 @@ impl Drop for Out<'_> {
             return;
         };
         ticket.seal();
-        let ((), garbage) = self.core.step(|delivery| delivery.put_back(ticket));
-        drop(garbage);
+        drop(self.core.step(|delivery| delivery.put_back(ticket)));
     }
 }
 
