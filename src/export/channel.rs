@@ -68,6 +68,8 @@ struct Core<R: Runtime> {
     exports: HashMap<ExportId, Slot>,
     mailboxes: HashMap<MailboxId, Mailbox>,
     mailboxes_opened: u64,
+    /// Exports were submitted since the engine was last told the time, and are to begin.
+    has_submitted: bool,
     /// The hub's waker, which is all that sockets and timers see.
     waker: Waker,
     read_buffer: Box<[u8]>,
@@ -129,6 +131,7 @@ impl<R: Runtime> Channel<R> {
                 exports: HashMap::new(),
                 mailboxes: HashMap::new(),
                 mailboxes_opened: 0,
+                has_submitted: false,
                 waker: Waker::from(hub.clone()),
                 read_buffer: alloc::vec![0; READ_BYTES].into(),
                 shutdown_at: None,
@@ -144,7 +147,8 @@ impl<R: Runtime> Channel<R> {
         (!self.origin.is_foreign()).then(|| lock(&self.core).runtime.clone())
     }
 
-    /// Accepts an export; its deadline runs from here. In another process it does not.
+    /// Accepts an export; its deadline runs from here, and it begins with the next pump, whoever pumps. In another process
+    /// it is not accepted.
     pub(crate) fn submit(&self, request: Request) -> Option<(ExportId, R)> {
         let slot = Slot::Own {
             key: None,
@@ -182,6 +186,7 @@ impl<R: Runtime> Channel<R> {
         let id = core
             .engine
             .submit_prepared(now, begun.unwrap_or(now), prepared, managed);
+        core.has_submitted = true;
         core.exports.insert(id, slot);
         Some((id, core.runtime.clone()))
     }
@@ -465,6 +470,10 @@ impl<R: Runtime> Core<R> {
     /// just submitted goes into it.
     fn turn(&mut self, after: &mut After<R>) -> bool {
         let mut has_moved = self.read_all(after);
+        if core::mem::take(&mut self.has_submitted) {
+            self.engine.handle(self.runtime.now(), Fact::Timeout);
+            has_moved = true;
+        }
         has_moved |= self.act(after);
         has_moved |= self.connect_all(after);
         has_moved |= self.write_all();
