@@ -209,7 +209,9 @@ impl<R: Runtime> Channel<R> {
             matches!(slot, Slot::Mailed(other) if *other == mailbox).then_some(*id)
         };
         let verdicts = self.hold(None, |core, after| {
-            let left: Vec<ExportId> = core.exports.iter().filter_map(of_mailbox).collect();
+            let mut left: Vec<ExportId> = core.exports.iter().filter_map(of_mailbox).collect();
+            // The newest first: the place of one that is gone is not for another that goes as well.
+            left.sort_unstable_by(|one, other| other.cmp(one));
             let verdicts = core.mailboxes.remove(&mailbox);
             for id in left {
                 core.exports.remove(&id);
