@@ -50,7 +50,30 @@ fn a_retryable_status_is_retried_with_growing_waits() {
     world.say(0, Command::ok(4));
     assert_eq!(world.outcome(id).expect("success").attempts(), 5);
     let stats = world.stats();
-    assert_eq!((stats.retries, stats.possible_duplicates), (4, 0));
+    assert_eq!(
+        (stats.retries, stats.possible_duplicates),
+        (4, 4),
+        "spec 25: a proxy that lost the collector's answer says the same"
+    );
+}
+
+#[test]
+fn what_the_collector_asks_to_send_later_is_no_possible_duplicate() {
+    let mut world = World::new(config());
+    let id = world.submit(request(1));
+    world.say(
+        0,
+        Command::Answer {
+            call: 0,
+            code: 14,
+            rejected: 0,
+            retry_after_ms: 50,
+        },
+    );
+    world.advance_to_timer();
+    world.say(0, Command::ok(1));
+    assert!(world.outcome(id).is_ok());
+    assert_eq!(world.stats().possible_duplicates, 0, "spec 25");
 }
 
 #[test]

@@ -270,3 +270,34 @@ fn a_limit_of_ones_own_splits_before_anything_is_sent() {
         assert_eq!(exporter.stats().splits, 0);
     }
 }
+
+#[test]
+fn what_is_dropped_before_its_first_poll_was_never_sent() {
+    for protocol in PROTOCOLS {
+        let collector = Collector::start().expect("a collector");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        for has_credentials in [false, true] {
+            let mut config = config(&collector, protocol);
+            if has_credentials {
+                let count = count.clone();
+                config = config.with_credentials(move || {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    String::from("fine")
+                });
+            }
+            let exporter = config
+                .build(rt::Blocking::new().expect("a reactor"))
+                .expect("it works");
+            // There is a connection that would take it.
+            assert!(exporter.export(spans(1, 10)).wait().is_ok());
+            drop(exporter.export(spans(2, 10)));
+            let stats = exporter.stats();
+            assert_eq!((stats.dropped_total(), stats.unknown), (2, 0), "{protocol}");
+            assert!(exporter.export(spans(1, 10)).wait().is_ok());
+            assert_eq!((stats.connections, exporter.stats().connections), (1, 1));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "{protocol}");
+        assert_eq!(collector.counters().spans, 4, "{protocol}");
+    }
+}

@@ -253,6 +253,60 @@ fn a_dropped_flight_leaves_nothing_behind() {
     assert_eq!(outcome.delivered(), 2);
 }
 
+/// The collector takes one call at a time: the first is on its way, and the others wait for it.
+fn one_at_a_time() -> (Collector, Exporter<Blocking>, Flight<Blocking>) {
+    let builder = Collector::builder().max_concurrent_streams(1);
+    let collector = builder.start().expect("a collector");
+    let exporter = blocking(config(&collector));
+    // The collector has said what it takes.
+    exporter.export(batch(0, 1)).wait().expect("accepted");
+    collector.answer(Answer::Never);
+    let mut flight = Flight::new(&exporter);
+    for number in 1..6 {
+        flight.submit(batch(number, 1), MANAGED);
+    }
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(flight.poll(cx).is_pending());
+    collector
+        .wait_for_requests(2, Duration::from_secs(10))
+        .expect("it arrives");
+    (collector, exporter, flight)
+}
+
+#[test]
+fn none_begins_in_the_place_of_another_that_is_cancelled() {
+    let (collector, exporter, mut flight) = one_at_a_time();
+    let verdicts = flight.cancel_all();
+    let newest_first: Vec<ExportId> = verdicts.iter().map(|(id, _)| *id).collect();
+    assert!(newest_first.is_sorted_by(|one, other| one > other) && newest_first.len() == 5);
+    let unanswered = |verdict: Result<Outcome, Error>| {
+        let error = verdict.expect_err("cancelled");
+        error.remainder().expect("all of it").unanswered
+    };
+    let unanswered: Vec<bool> = verdicts
+        .into_iter()
+        .map(|(_, verdict)| unanswered(verdict))
+        .collect();
+    assert_eq!(unanswered, [false, false, false, false, true]);
+    assert!(flight.is_empty());
+    drop(flight);
+    collector.answer(Answer::Ok);
+    exporter
+        .export(batch(20, 1))
+        .wait()
+        .expect("the exporter goes on");
+    assert_eq!(collector.requests().len(), 3, "one of the flight's had arrived");
+
+    let (collector, exporter, flight) = one_at_a_time();
+    drop(flight);
+    collector.answer(Answer::Ok);
+    exporter
+        .export(batch(20, 1))
+        .wait()
+        .expect("the exporter goes on");
+    assert_eq!(collector.requests().len(), 3, "one of the flight's had arrived");
+}
+
 /// Each keeps going: a flight on one thread, plain exports on others, all on one exporter.
 #[test]
 fn threads_and_a_flight_share_an_exporter() {

@@ -326,3 +326,47 @@ impl fmt::Debug for Request {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(signal: Signal, items: u64, bytes: &'static [u8]) -> Request {
+        Request::from_segments(signal, items, alloc::vec![Bytes::from_static(bytes)])
+    }
+
+    #[test]
+    fn joined_requests_are_one_message_of_shared_bytes() {
+        let (one, other) = (request(Signal::Logs, 2, b"ab"), request(Signal::Logs, 3, b"cde"));
+        let joined = Request::join(&[one.clone(), other.clone()]).expect("they fit");
+        assert_eq!((joined.items(), joined.encoded_len()), (5, 5));
+        assert!(joined.segments().eq([&b"ab"[..], b"cde"]));
+        for (segment, of) in joined.segments().zip([&one, &other]) {
+            let shared = of.segments().next().expect("one");
+            assert_eq!(segment.as_ptr(), shared.as_ptr(), "nothing is copied");
+        }
+        let own = |request: Request| request.with_header("x-tenant", "a").expect("a header");
+        let timed = |request: Request| request.with_timeout(Duration::from_secs(1));
+        let joined = Request::join(&[timed(own(one.clone())), timed(own(one.clone()))]).expect("alike");
+        assert_eq!(joined.headers(), own(one.clone()).headers());
+        assert_eq!(joined.timeout(), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn requests_that_differ_are_not_joined() {
+        let one = request(Signal::Logs, 2, b"ab");
+        let owned = one.clone().with_header("x-tenant", "a").expect("a header");
+        let timed = one.clone().with_timeout(Duration::from_secs(1));
+        let spans = request(Signal::Traces, 2, b"ab");
+        for other in [owned, timed, spans] {
+            assert!(Request::join(&[one.clone(), other]).is_none());
+        }
+        assert!(Request::join(&[]).is_none());
+        let profiles = request(Signal::Profiles, 1, b"p");
+        assert!(
+            Request::join(&[profiles.clone(), profiles.clone()]).is_none(),
+            "a dictionary each"
+        );
+        assert!(Request::join(&[profiles]).is_some(), "alone it stays what it is");
+    }
+}

@@ -74,6 +74,8 @@ struct Core<R: Runtime> {
     exports: HashMap<ExportId, Slot>,
     mailboxes: HashMap<MailboxId, Mailbox>,
     mailboxes_opened: u64,
+    /// Exports were submitted since the engine was last told the time, and are to begin.
+    has_submitted: bool,
     /// The hub's waker, which is all that sockets and timers see.
     waker: Waker,
     read_buffer: Box<[u8]>,
@@ -138,6 +140,7 @@ impl<R: Runtime> Channel<R> {
                 exports: HashMap::new(),
                 mailboxes: HashMap::new(),
                 mailboxes_opened: 0,
+                has_submitted: false,
                 waker: Waker::from(hub.clone()),
                 read_buffer: alloc::vec![0; READ_BYTES].into(),
                 shutdown_at: None,
@@ -158,7 +161,8 @@ impl<R: Runtime> Channel<R> {
         self.preparer.limits(signal)
     }
 
-    /// Accepts an export; its deadline runs from here. In another process it does not.
+    /// Accepts an export; its deadline runs from here, and it begins with the next pump, whoever pumps. In another process
+    /// it is not accepted.
     pub(crate) fn submit(&self, request: Request) -> Option<(ExportId, R)> {
         let slot = Slot::Own {
             key: None,
@@ -196,6 +200,7 @@ impl<R: Runtime> Channel<R> {
         let id = core
             .engine
             .submit_prepared(now, begun.unwrap_or(now), prepared, managed);
+        core.has_submitted = true;
         core.exports.insert(id, slot);
         Some((id, core.runtime.clone()))
     }
@@ -218,7 +223,9 @@ impl<R: Runtime> Channel<R> {
             matches!(slot, Slot::Mailed(other) if *other == mailbox).then_some(*id)
         };
         let verdicts = self.hold(None, |core, after| {
-            let left: Vec<ExportId> = core.exports.iter().filter_map(of_mailbox).collect();
+            let mut left: Vec<ExportId> = core.exports.iter().filter_map(of_mailbox).collect();
+            // The newest first: the place of one that is gone is not for another that goes as well.
+            left.sort_unstable_by(|one, other| other.cmp(one));
             let verdicts = core.mailboxes.remove(&mailbox);
             for id in left {
                 core.exports.remove(&id);
@@ -544,6 +551,10 @@ impl<R: Runtime> Core<R> {
     /// just submitted goes into it.
     fn turn(&mut self, after: &mut After<R>) -> bool {
         let mut has_moved = self.read_all(after);
+        if core::mem::take(&mut self.has_submitted) {
+            self.engine.handle(self.runtime.now(), Fact::Timeout);
+            has_moved = true;
+        }
         has_moved |= self.act(after);
         has_moved |= self.connect_all(after);
         has_moved |= self.write_all();

@@ -10,6 +10,7 @@ use crate::encode::Request;
 use crate::rt::Runtime;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::task::{Context, Poll};
 
@@ -101,6 +102,14 @@ impl<R: Runtime> Flight<R> {
             Some(at) => self.ready.remove(at).map(|(_, verdict)| verdict),
             None => self.channel.cancel(self.mailbox, id),
         }
+    }
+
+    /// Cancels every export, and takes all verdicts, those that came before among them. The newest goes first, so that none
+    /// begins in the place of another that is cancelled.
+    pub fn cancel_all(&mut self) -> Vec<(ExportId, Verdict)> {
+        let newest_first: Vec<ExportId> = self.live.keys().rev().copied().collect();
+        let cancel = |id| Some((id, self.cancel(id)?));
+        newest_first.into_iter().filter_map(cancel).collect()
     }
 
     /// The next verdict. Pending also while there is no export, after the connections were driven.

@@ -8,7 +8,7 @@ mod message;
 mod reply;
 mod status;
 
-pub(super) use head::{GRPC_TIMEOUT, common, timeout};
+pub(super) use head::{GRPC_TIMEOUT, common, timeout, told};
 pub(super) use message::{PREFIX_LEN, prefix};
 pub(super) use reply::Reply;
 pub(super) use status::code_of_reset;

@@ -139,15 +139,13 @@ pub async fn a_flight_takes_over_from_a_dropped_driver<R: Runtime>(runtime: R) {
     }
 }
 
-/// What a task of a flight is asked to do in the stories: to tell each verdict.
-fn verdicts(mut flight: Flight<Manual>) -> impl Future<Output = u64> {
-    async move {
-        let mut delivered = 0;
-        while !flight.is_empty() {
-            delivered += next(&mut flight).await.expect("nothing fails here").delivered();
-        }
-        delivered
+/// What a flight delivers.
+async fn verdicts(mut flight: Flight<Manual>) -> u64 {
+    let mut delivered = 0;
+    while !flight.is_empty() {
+        delivered += next(&mut flight).await.expect("nothing fails here").delivered();
     }
+    delivered
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::connections::Phase;
 use super::observe::Sign;
 use crate::credentials::CredentialHeaders;
 use crate::export::machine::{AttemptEnd, ExportState, Judge, LastFailure, Machine, Next};
-use crate::export::{ConnId, ExportId};
+use crate::export::{Action, ConnId, ExportId};
 use crate::protocol::{CallEnd, CallId, Connection, Failure, Outgoing};
 use crate::time::Instant;
 use alloc::sync::Arc;
@@ -171,7 +171,10 @@ impl<P: Connection> Engine<P> {
             self.gates.remove(&(gate, id));
         }
         self.lanes[lane].waiting.remove(&id);
-        self.authorizing.remove(&id);
+        if self.authorizing.remove(&id) {
+            let is_moot = |action: &Action| matches!(action, Action::Authorize(of, _) if *of == id);
+            self.actions.retain(|action| !is_moot(action));
+        }
         if let Some((conn, call)) = machine.call() {
             if self.cancel_call(conn, call) {
                 self.handle_request_sent(id);

@@ -175,7 +175,6 @@ impl<P: Connection> Engine<P> {
         self.settle_refused(&members);
         self.catch_up();
         self.admit_all(&members);
-        self.pump();
     }
 
     /// Sends an export that was refused for its size once more, in parts of at most so many bytes; where it has no parts, the

@@ -145,7 +145,7 @@ impl<P: Connection> Engine<P> {
     pub fn submit(&mut self, now: Instant, request: Request) -> ExportId {
         let prepared = self.preparer.prepare(request);
         self.advance_clock(now);
-        self.submit_prepared(self.now, self.now, prepared, None)
+        self.submit_now(prepared, None)
     }
 
     /// As [`submit`](Self::submit), for somebody who keeps the account of the items.
@@ -153,11 +153,18 @@ impl<P: Connection> Engine<P> {
     pub fn submit_managed(&mut self, now: Instant, request: Request, managed: Managed) -> ExportId {
         let prepared = self.preparer.prepare(request);
         self.advance_clock(now);
-        self.submit_prepared(self.now, self.now, prepared, Some(managed))
+        self.submit_now(prepared, Some(managed))
+    }
+
+    fn submit_now(&mut self, prepared: Prepared, managed: Option<Managed>) -> ExportId {
+        let id = self.submit_prepared(self.now, self.now, prepared, managed);
+        self.pump();
+        self.check();
+        id
     }
 
     /// Takes an export that was made ready elsewhere, by this engine's own preparer. Its deadline runs from when that was
-    /// begun.
+    /// begun. It is not begun before the next fact: one that is cancelled before that was not sent.
     pub(crate) fn submit_prepared(
         &mut self,
         now: Instant,
@@ -206,7 +213,6 @@ impl<P: Connection> Engine<P> {
         } else {
             self.catch_up();
             self.admit(id);
-            self.pump();
         }
     }
 

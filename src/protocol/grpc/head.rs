@@ -36,6 +36,17 @@ pub(in crate::protocol) fn common(user_agent: &str, route: &Route) -> Result<Hea
     Ok(headers)
 }
 
+/// The time that a call is told to have: from a second on rounded up to hundredths of one. A call that begins a moment after
+/// its export then says what the last one said, which needs no memory of its own; this side keeps the exact deadline.
+pub(in crate::protocol) fn told(left: Duration) -> Duration {
+    const STEP_NANOS: u32 = 10_000_000;
+    if left < Duration::from_secs(1) {
+        return left;
+    }
+    let nanos = left.subsec_nanos().next_multiple_of(STEP_NANOS);
+    Duration::from_secs(left.as_secs()).saturating_add(Duration::from_nanos(nanos.into()))
+}
+
 /// `grpc-timeout` takes eight digits at most: the finest unit that fits, rounded up.
 pub(in crate::protocol) fn timeout(left: Duration) -> HeaderValue {
     const DIGITS_MAX: u128 = 99_999_999;
@@ -62,6 +73,24 @@ mod tests {
 
     fn timeout_of(left: Duration) -> String {
         timeout(left).to_str().expect("digits and a unit").to_string()
+    }
+
+    #[test]
+    fn a_call_is_told_no_less_than_it_has_and_hardly_more() {
+        for (left_us, expected_us) in [
+            (0, 0),
+            (1, 1),
+            (999_999, 999_999),
+            (1_000_000, 1_000_000),
+            (1_000_001, 1_010_000),
+            (9_999_990, 10_000_000),
+            (10_000_000, 10_000_000),
+            (10_000_001, 10_010_000),
+        ] {
+            let told = told(Duration::from_micros(left_us));
+            assert_eq!(told, Duration::from_micros(expected_us), "spec 43");
+        }
+        assert_eq!(told(Duration::MAX), Duration::MAX);
     }
 
     #[test]

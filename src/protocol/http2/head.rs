@@ -112,6 +112,7 @@ impl Heads {
         for (name, value) in outgoing.credentials {
             append(headers, name, value, true)?;
         }
+        let left = grpc::told(left);
         if self.timeout.0 != left {
             self.timeout = (left, grpc::timeout(left));
         }
