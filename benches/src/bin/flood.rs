@@ -43,7 +43,7 @@ const POLICIES: [(&str, Overflow); 3] = [
 ];
 
 /// Calls that the collector takes at a time.
-const STREAMS: u32 = 4;
+const STREAMS: u32 = 2;
 /// Time to settle what is queued at the end.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What a process may need beside the bytes of its queue: the program, its threads, its connection, memory in use again.
@@ -74,9 +74,9 @@ fn compare(arguments: impl Iterator<Item = String>) -> Result<()> {
     );
     println!(
         "| policy | offered | offered/s | offered : delivered | delivered | dropped: queue full | dropped: evicted | lost \
-         otherwise | write p50 µs | p99.9 µs | worst ms | waits/M writes | no write p99.9 µs | worst ms | peak MB |"
+         otherwise | write p50 µs | p99.9 µs | worst ms | waits/M writes | no write p99.9 µs | worst ms | batch | in flight | peak MB |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for (name, overflow) in POLICIES {
         let figures = flood(name, &settings)?;
         let flooded = figures.of("offered") >= FLOOD * figures.of("delivered_in_time");
@@ -115,7 +115,7 @@ fn print(name: &str, settings: &Settings, figures: &Figures) {
     let micros = |name| of(name) as f64 / 1e3;
     let millis = |name| of(name) as f64 / 1e6;
     println!(
-        "| `{name}` | {} | {} | {:.1} | {} | {} | {} | {} | {:.2} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.1} |",
+        "| `{name}` | {} | {} | {:.1} | {} | {} | {} | {} | {:.2} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {} | {} | {:.1} |",
         of("offered"),
         of("offered") * 1_000 / settings.seconds_ms,
         of("offered") as f64 / of("delivered_in_time").max(1) as f64,
@@ -129,6 +129,8 @@ fn print(name: &str, settings: &Settings, figures: &Figures) {
         of("waits") as f64 * 1e6 / of("offered") as f64,
         micros("idle_p999_ns"),
         millis("idle_worst_ns"),
+        of("batch"),
+        of("in_flight"),
         of("peak_kib") as f64 / 1_024.0,
     );
 }
@@ -176,6 +178,11 @@ fn work(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     pipeline.shutdown_blocking(PATIENCE);
     thread.join()?;
     let total = &stats.total;
+    let leg = in_time.legs.first().ok_or("a pipeline has a leg")?;
+    let in_flight = leg
+        .endpoints
+        .first()
+        .map_or(0, |endpoint| endpoint.concurrency_limit);
     let (queue_full, evicted) = (
         total.dropped_for(DropReason::QueueFull),
         total.dropped_for(DropReason::Evicted),
@@ -194,6 +201,8 @@ fn work(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         .with("write_p50_ns", ns(seen.writes.quantile(0.5)))
         .with("write_p999_ns", ns(seen.writes.quantile(0.999)))
         .with("write_worst_ns", ns(seen.writes.largest()))
+        .with("batch", leg.batcher.size as u64)
+        .with("in_flight", in_flight as u64)
         .with("waits", seen.waits)
         .with("idle_p999_ns", ns(seen.idle.quantile(0.999)))
         .with("idle_worst_ns", ns(seen.idle.largest()))
@@ -279,12 +288,12 @@ impl Settings {
         let mut settings = Self {
             seconds_ms: 5_000,
             threads: 8,
-            pace_ms: 40,
+            pace_ms: 20,
             queue_mib: 32,
         };
         while let Some(name) = arguments.next() {
             if name == "--smoke" {
-                (settings.seconds_ms, settings.pace_ms, settings.queue_mib) = (300, 20, 4);
+                (settings.seconds_ms, settings.pace_ms, settings.queue_mib) = (300, 10, 4);
                 continue;
             }
             let value = arguments.next().unwrap_or_default();
