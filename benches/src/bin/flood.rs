@@ -13,9 +13,10 @@
 //! How often a producer gave its processor away by itself, as whoever waits does, the system counts.
 //!
 //! `--seconds`, `--threads`, `--pace-ms` (how long the collector takes for an answer) and `--queue-mib` change the run;
-//! `--smoke` makes it short.
+//! `--smoke` makes it short, `--adaptive` lets the size of batches adapt, which it does not otherwise.
 
 use otlp_embed::pipeline::{Overflow, Pipeline, PipelineConfig, PipelineStats, QueueConfig};
+use otlp_embed::policy::AdaptiveBatchConfig;
 use otlp_embed::{Config, DropReason, Protocol, rt};
 use otlp_embed_benches::modes::histogram::Histogram;
 use otlp_embed_benches::modes::host::{Peer, run_worker};
@@ -33,6 +34,7 @@ struct Settings {
     threads: u64,
     pace_ms: u64,
     queue_mib: u64,
+    is_adaptive: bool,
 }
 
 /// The policies, by their names on the command line.
@@ -158,7 +160,12 @@ fn work(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let queue = QueueConfig::new()
         .with_overflow(*overflow)
         .with_bytes_max((settings.queue_mib << 20) as usize);
-    let config = PipelineConfig::new().with_resource(&resource()).with_queue(queue);
+    // Batches that adapt to the latency of an overloaded collector would be another measurement.
+    let batch = AdaptiveBatchConfig::default().with_adaptive_enabled(settings.is_adaptive);
+    let config = PipelineConfig::new()
+        .with_resource(&resource())
+        .with_queue(queue)
+        .with_batch(batch);
     let (pipeline, future) = exporter.pipeline(config)?;
     let thread = future.run_on_thread()?;
     let producers: Vec<_> = (0..settings.threads)
@@ -290,10 +297,15 @@ impl Settings {
             threads: 8,
             pace_ms: 20,
             queue_mib: 32,
+            is_adaptive: false,
         };
         while let Some(name) = arguments.next() {
             if name == "--smoke" {
                 (settings.seconds_ms, settings.pace_ms, settings.queue_mib) = (300, 10, 4);
+                continue;
+            }
+            if name == "--adaptive" {
+                settings.is_adaptive = true;
                 continue;
             }
             let value = arguments.next().unwrap_or_default();
@@ -320,6 +332,7 @@ impl Settings {
         ]
         .into_iter()
         .flat_map(|(name, number)| [name.to_owned(), number.to_string()])
+        .chain(self.is_adaptive.then(|| String::from("--adaptive")))
         .collect()
     }
 }
