@@ -8,6 +8,7 @@ use super::sink::Sink;
 use super::state::State;
 use super::value::{IntoValue, Place, ValueWriter};
 use super::wire::{BYTES, VARINT, key};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -37,7 +38,8 @@ pub(crate) const SCOPE_DROPPED_ATTRIBUTES: u8 = key(4, VARINT);
 struct Batch {
     signal: Signal,
     resource: Resource,
-    state: State,
+    /// Behind a pointer: batches change hands for a single span.
+    state: Box<State>,
 }
 
 impl Batch {

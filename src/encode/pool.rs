@@ -2,6 +2,7 @@
 
 use super::request::Signal;
 use super::state::State;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -37,7 +38,8 @@ pub(crate) struct Pool {
 struct Idle {
     chunks: Vec<Vec<u8>>,
     bytes: usize,
-    states: Vec<State>,
+    #[expect(clippy::vec_box, reason = "they are moved between batches as they are")]
+    states: Vec<Box<State>>,
 }
 
 impl Pool {
@@ -100,7 +102,7 @@ impl Pool {
     }
 
     /// A batch's state, empty.
-    pub(crate) fn take_state(self: &Arc<Self>, signal: Signal) -> State {
+    pub(crate) fn take_state(self: &Arc<Self>, signal: Signal) -> Box<State> {
         #[cfg(feature = "std")]
         {
             let state = self.idle().states.pop();
@@ -109,13 +111,13 @@ impl Pool {
                 return state;
             }
         }
-        let mut state = State::default();
+        let mut state = Box::<State>::default();
         state.attach(self, signal);
         state
     }
 
     /// Takes a batch's state back; it must be reset and detached.
-    pub(crate) fn put_state(&self, state: State) {
+    pub(crate) fn put_state(&self, state: Box<State>) {
         #[cfg(feature = "std")]
         {
             let mut idle = self.idle();
