@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
 /// Counts the allocations of each thread by itself, so that the test harness does not disturb.
@@ -21,17 +22,20 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE_BYTES.set(LIVE_BYTES.get() + layout.size() as isize);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as isize);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, len: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE_BYTES.set(LIVE_BYTES.get() + len as isize - layout.size() as isize);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::realloc`.
         unsafe { System.realloc(memory, layout, len) }
     }
@@ -270,4 +274,28 @@ fn owned_logs_and_metrics_cost_a_fixed_number_of_allocations() {
     let (count, request) = allocations(|| Request::from(owned));
     assert!(count <= 12, "{count} allocations of 100 owned data points");
     assert_eq!(request.items(), 100);
+}
+
+#[test]
+fn requests_that_wait_hold_little_more_than_their_bytes() {
+    let mut batch = TraceBatch::new(&resource());
+    write(&mut batch, 1_000);
+    drop(batch.finish());
+    let before = LIVE_BYTES.get();
+    let (mut requests, mut bytes) = (Vec::new(), 0);
+    // Sizes go up and down, as those of batches do that are closed by time or adapt.
+    for round in 0..240 {
+        write(&mut batch, [10, 500, 40, 1_000, 3, 200][round % 6]);
+        let request = batch.finish();
+        bytes += request.encoded_len();
+        requests.push(request);
+    }
+    let held = usize::try_from(LIVE_BYTES.get() - before).expect("they hold something");
+    // A third on top of the bytes, what is around a request, and the idle chunks of a pool.
+    let allowed = bytes + bytes / 3 + requests.len() * 2_048 + (4 << 20);
+    assert!(held >= bytes, "{held} bytes of memory for {bytes}");
+    assert!(
+        held <= allowed,
+        "{held} bytes of memory for {bytes}, and {allowed} are allowed"
+    );
 }

@@ -2,14 +2,17 @@
 
 use super::request::Signal;
 use super::state::State;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The smallest chunk in bytes.
+/// The smallest chunk in bytes, where nothing is known of how much is to come.
 pub(crate) const CHUNK_BYTES_MIN: usize = 4 * 1024;
+/// The smallest chunk in bytes, where the last request needed no more.
+const HINT_BYTES_MIN: usize = 1024;
 /// The largest chunk in bytes.
 pub(crate) const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// What a pool keeps of idle chunks, in bytes.
@@ -35,24 +38,26 @@ pub(crate) struct Pool {
 struct Idle {
     chunks: Vec<Vec<u8>>,
     bytes: usize,
-    states: Vec<State>,
+    #[expect(clippy::vec_box, reason = "they are moved between batches as they are")]
+    states: Vec<Box<State>>,
 }
 
 impl Pool {
     /// The size that the first chunk of a batch should have.
     pub(crate) fn first_chunk_len(&self, signal: Signal) -> usize {
-        self.hints[signal.index()]
-            .load(Ordering::Relaxed)
-            .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+        match self.hints[signal.index()].load(Ordering::Relaxed) {
+            0 => CHUNK_BYTES_MIN,
+            hint => hint,
+        }
     }
 
     /// Learns how much a request took.
     pub(crate) fn note_request_len(&self, signal: Signal, len: usize) {
         // A sixteenth on top: the next batch of the same kind is to fit as well.
-        let wanted = (len + len / 16)
-            .clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
-            .next_power_of_two();
-        self.hints[signal.index()].store(wanted, Ordering::Relaxed);
+        let wanted = (len + len / 16).clamp(HINT_BYTES_MIN, CHUNK_BYTES_MAX);
+        // Few sizes, so that chunks fit again, and little more than is needed, since requests may wait in their chunks.
+        let step = wanted.next_power_of_two() / 16;
+        self.hints[signal.index()].store(wanted.next_multiple_of(step), Ordering::Relaxed);
     }
 
     /// A chunk of at least `len` bytes, all of them initialised.
@@ -60,11 +65,11 @@ impl Pool {
         #[cfg(feature = "std")]
         {
             let mut idle = self.idle();
-            // Four times too large is too large: a small request must not hold a large chunk while it waits.
+            // One that is much larger would be given back when the request is made, with the bytes copied out of it.
             let fit = idle
                 .chunks
                 .iter()
-                .rposition(|chunk| (len..=4 * len).contains(&chunk.len()));
+                .rposition(|chunk| (len..=len + len / 16).contains(&chunk.len()));
             if let Some(at) = fit {
                 let chunk = idle.chunks.swap_remove(at);
                 idle.bytes -= chunk.len();
@@ -97,7 +102,7 @@ impl Pool {
     }
 
     /// A batch's state, empty.
-    pub(crate) fn take_state(self: &Arc<Self>, signal: Signal) -> State {
+    pub(crate) fn take_state(self: &Arc<Self>, signal: Signal) -> Box<State> {
         #[cfg(feature = "std")]
         {
             let state = self.idle().states.pop();
@@ -106,13 +111,13 @@ impl Pool {
                 return state;
             }
         }
-        let mut state = State::default();
+        let mut state = Box::<State>::default();
         state.attach(self, signal);
         state
     }
 
     /// Takes a batch's state back; it must be reset and detached.
-    pub(crate) fn put_state(&self, state: State) {
+    pub(crate) fn put_state(&self, state: Box<State>) {
         #[cfg(feature = "std")]
         {
             let mut idle = self.idle();

@@ -283,9 +283,16 @@ impl Sink {
     pub(crate) fn freeze(&mut self, chunks: &mut Vec<Bytes>) {
         self.seal();
         let buf = core::mem::take(&mut self.buf);
+        let used = self.pos;
         let pool = self.pool.as_ref().map(|(pool, _)| pool);
         chunks.extend(self.full.drain(..).map(|chunk| pool::freeze(chunk, pool)));
-        if !buf.is_empty() {
+        if buf.len() - used > used / 3 {
+            // A request that waits must not hold far more memory than it counts for.
+            chunks.push(Bytes::copy_from_slice(&buf[..used]));
+            if let Some(pool) = pool {
+                pool.put(buf);
+            }
+        } else if !buf.is_empty() {
             chunks.push(pool::freeze(buf, pool));
         }
     }

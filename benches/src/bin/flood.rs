@@ -13,9 +13,10 @@
 //! How often a producer gave its processor away by itself, as whoever waits does, the system counts.
 //!
 //! `--seconds`, `--threads`, `--pace-ms` (how long the collector takes for an answer) and `--queue-mib` change the run;
-//! `--smoke` makes it short.
+//! `--smoke` makes it short, `--adaptive` lets the size of batches adapt, which it does not otherwise.
 
 use otlp_embed::pipeline::{Overflow, Pipeline, PipelineConfig, PipelineStats, QueueConfig};
+use otlp_embed::policy::AdaptiveBatchConfig;
 use otlp_embed::{Config, DropReason, Protocol, rt};
 use otlp_embed_benches::modes::histogram::Histogram;
 use otlp_embed_benches::modes::host::{Peer, run_worker};
@@ -33,6 +34,7 @@ struct Settings {
     threads: u64,
     pace_ms: u64,
     queue_mib: u64,
+    is_adaptive: bool,
 }
 
 /// The policies, by their names on the command line.
@@ -43,7 +45,7 @@ const POLICIES: [(&str, Overflow); 3] = [
 ];
 
 /// Calls that the collector takes at a time.
-const STREAMS: u32 = 4;
+const STREAMS: u32 = 2;
 /// Time to settle what is queued at the end.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What a process may need beside the bytes of its queue: the program, its threads, its connection, memory in use again.
@@ -74,9 +76,9 @@ fn compare(arguments: impl Iterator<Item = String>) -> Result<()> {
     );
     println!(
         "| policy | offered | offered/s | offered : delivered | delivered | dropped: queue full | dropped: evicted | lost \
-         otherwise | write p50 µs | p99.9 µs | worst ms | waits/M writes | no write p99.9 µs | worst ms | peak MB |"
+         otherwise | write p50 µs | p99.9 µs | worst ms | waits/M writes | no write p99.9 µs | worst ms | batch | in flight | peak MB |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for (name, overflow) in POLICIES {
         let figures = flood(name, &settings)?;
         let flooded = figures.of("offered") >= FLOOD * figures.of("delivered_in_time");
@@ -115,7 +117,7 @@ fn print(name: &str, settings: &Settings, figures: &Figures) {
     let micros = |name| of(name) as f64 / 1e3;
     let millis = |name| of(name) as f64 / 1e6;
     println!(
-        "| `{name}` | {} | {} | {:.1} | {} | {} | {} | {} | {:.2} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {:.1} |",
+        "| `{name}` | {} | {} | {:.1} | {} | {} | {} | {} | {:.2} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {} | {} | {:.1} |",
         of("offered"),
         of("offered") * 1_000 / settings.seconds_ms,
         of("offered") as f64 / of("delivered_in_time").max(1) as f64,
@@ -129,6 +131,8 @@ fn print(name: &str, settings: &Settings, figures: &Figures) {
         of("waits") as f64 * 1e6 / of("offered") as f64,
         micros("idle_p999_ns"),
         millis("idle_worst_ns"),
+        of("batch"),
+        of("in_flight"),
         of("peak_kib") as f64 / 1_024.0,
     );
 }
@@ -156,7 +160,12 @@ fn work(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let queue = QueueConfig::new()
         .with_overflow(*overflow)
         .with_bytes_max((settings.queue_mib << 20) as usize);
-    let config = PipelineConfig::new().with_resource(&resource()).with_queue(queue);
+    // Batches that adapt to the latency of an overloaded collector would be another measurement.
+    let batch = AdaptiveBatchConfig::default().with_adaptive_enabled(settings.is_adaptive);
+    let config = PipelineConfig::new()
+        .with_resource(&resource())
+        .with_queue(queue)
+        .with_batch(batch);
     let (pipeline, future) = exporter.pipeline(config)?;
     let thread = future.run_on_thread()?;
     let producers: Vec<_> = (0..settings.threads)
@@ -176,6 +185,11 @@ fn work(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     pipeline.shutdown_blocking(PATIENCE);
     thread.join()?;
     let total = &stats.total;
+    let leg = in_time.legs.first().ok_or("a pipeline has a leg")?;
+    let in_flight = leg
+        .endpoints
+        .first()
+        .map_or(0, |endpoint| endpoint.concurrency_limit);
     let (queue_full, evicted) = (
         total.dropped_for(DropReason::QueueFull),
         total.dropped_for(DropReason::Evicted),
@@ -194,6 +208,8 @@ fn work(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         .with("write_p50_ns", ns(seen.writes.quantile(0.5)))
         .with("write_p999_ns", ns(seen.writes.quantile(0.999)))
         .with("write_worst_ns", ns(seen.writes.largest()))
+        .with("batch", leg.batcher.size as u64)
+        .with("in_flight", in_flight as u64)
         .with("waits", seen.waits)
         .with("idle_p999_ns", ns(seen.idle.quantile(0.999)))
         .with("idle_worst_ns", ns(seen.idle.largest()))
@@ -279,12 +295,17 @@ impl Settings {
         let mut settings = Self {
             seconds_ms: 5_000,
             threads: 8,
-            pace_ms: 40,
+            pace_ms: 20,
             queue_mib: 32,
+            is_adaptive: false,
         };
         while let Some(name) = arguments.next() {
             if name == "--smoke" {
-                (settings.seconds_ms, settings.pace_ms, settings.queue_mib) = (300, 20, 4);
+                (settings.seconds_ms, settings.pace_ms, settings.queue_mib) = (300, 10, 4);
+                continue;
+            }
+            if name == "--adaptive" {
+                settings.is_adaptive = true;
                 continue;
             }
             let value = arguments.next().unwrap_or_default();
@@ -311,6 +332,7 @@ impl Settings {
         ]
         .into_iter()
         .flat_map(|(name, number)| [name.to_owned(), number.to_string()])
+        .chain(self.is_adaptive.then(|| String::from("--adaptive")))
         .collect()
     }
 }

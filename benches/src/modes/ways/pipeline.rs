@@ -42,6 +42,7 @@ pub(super) fn run(endpoint: &str, settings: &Settings) -> Result {
     );
     let mut measured = meter.finish();
     measured.latencies = probe.finish()?;
+    measured.exports = pipeline.stats().total.batches;
     let stats = pipeline.stats();
     check(&exporter, &measured)?;
     if !stats.is_conserved() || stats.total.delivered != measured.spans + measured.warm_up {
