@@ -1,6 +1,11 @@
 //! What may cross threads: a promise of the API that no signature shows.
 
 use otlp_embed::export::{Driver, Engine, Shutdown};
+use otlp_embed::pipeline::{
+    ActorAnswer, ActorFlush, ActorShutdown, ExporterActor, ExporterHandle, JobHandle, LatencyHistogram,
+    SchedulerDriver, SmartScheduler, SpanBatch, StreamHandle, StreamItem, StreamingOtlpExporter,
+    StreamingRun, WaitAll,
+};
 use otlp_embed::protocol::Session;
 use otlp_embed::rt::{Blocking, Smol, Tokio};
 use otlp_embed::testing::Collector;
@@ -35,4 +40,26 @@ fn exporters_and_their_futures_cross_threads_where_their_runtime_does() {
     is_send::<OtlpExportFuture<Blocking>>();
     is_send::<Driver<Tokio>>();
     is_send::<Shutdown<Tokio>>();
+}
+
+#[test]
+fn what_stands_on_exporters_crosses_threads_where_they_do() {
+    is_send_and_sync::<ExporterHandle>();
+    is_send_and_sync::<StreamHandle>();
+    is_send_and_sync::<SmartScheduler>();
+    is_send_and_sync::<JobHandle<Outcome>>();
+    is_send_and_sync::<LatencyHistogram>();
+    is_send_and_sync::<SpanBatch>();
+    is_send::<StreamItem>();
+    is_send::<ActorAnswer>();
+    is_send::<ActorFlush>();
+    is_send::<ActorShutdown>();
+    is_send::<WaitAll>();
+    is_send::<SchedulerDriver>();
+    is_send::<ExporterActor<Tokio>>();
+    is_send::<ExporterActor<Smol>>();
+    is_send::<ExporterActor<Blocking>>();
+    is_send::<StreamingOtlpExporter<Tokio>>();
+    is_send::<StreamingRun<Tokio, std::future::Ready<()>>>();
+    is_send::<StreamingRun<Blocking, std::future::Ready<()>>>();
 }
