@@ -262,9 +262,9 @@ impl<R: Runtime> Work<R> {
             let request = self.open.close();
             self.submit(request);
         }
-        let now = self.exports.runtime().now();
         self.shared.take(1);
-        self.open.push(span, bytes, now);
+        let runtime = self.exports.runtime();
+        self.open.push(span, bytes, || runtime.now());
     }
 
     fn take_request(&mut self, request: Request) {
