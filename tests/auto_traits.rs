@@ -2,9 +2,9 @@
 
 use otlp_embed::export::{Driver, Engine, Shutdown};
 use otlp_embed::pipeline::{
-    ActorAnswer, ActorFlush, ActorShutdown, ExporterActor, ExporterHandle, JobHandle, LatencyHistogram,
-    SchedulerDriver, SmartScheduler, SpanBatch, StreamHandle, StreamItem, StreamingOtlpExporter,
-    StreamingRun, WaitAll,
+    ActorAnswer, ActorFlush, ActorShutdown, AdaptiveBatcher, ExportQueue, ExporterActor, ExporterHandle,
+    Flush, JobHandle, LatencyHistogram, Pipeline, PipelineFuture, PipelineShutdown, SchedulerDriver,
+    SmartScheduler, SpanBatch, StreamHandle, StreamItem, StreamingOtlpExporter, StreamingRun, WaitAll,
 };
 use otlp_embed::protocol::Session;
 use otlp_embed::rt::{Blocking, Smol, Tokio};
@@ -40,6 +40,18 @@ fn exporters_and_their_futures_cross_threads_where_their_runtime_does() {
     is_send::<OtlpExportFuture<Blocking>>();
     is_send::<Driver<Tokio>>();
     is_send::<Shutdown<Tokio>>();
+}
+
+#[test]
+fn pipelines_cross_threads_where_their_runtime_does() {
+    is_send_and_sync::<Pipeline>();
+    is_send_and_sync::<AdaptiveBatcher>();
+    is_send_and_sync::<ExportQueue>();
+    is_send::<PipelineFuture<Tokio>>();
+    is_send::<PipelineFuture<Smol>>();
+    is_send::<PipelineFuture<Blocking>>();
+    is_send::<Flush>();
+    is_send::<PipelineShutdown>();
 }
 
 #[test]

@@ -341,11 +341,11 @@ fn a_wait_dropped_at_any_poll_holds_nobody_up() {
                     let waits: [Pin<Box<dyn Future<Output = ()> + Send>>; 4] = [
                         Box::pin({
                             let send = pipeline.send(spans(2, 1));
-                            async move { drop(send.await) }
+                            async move { send.await.map_or((), |()| ()) }
                         }),
                         Box::pin({
                             let write = pipeline.spans_async(|batch| span(batch, 3));
-                            async move { drop(write.await) }
+                            async move { write.await.map_or((), |()| ()) }
                         }),
                         Box::pin({
                             let flush = pipeline.flush(SECOND);
@@ -353,7 +353,7 @@ fn a_wait_dropped_at_any_poll_holds_nobody_up() {
                         }),
                         Box::pin({
                             let behind = pipeline.send(spans(4, 1));
-                            async move { drop(behind.await) }
+                            async move { behind.await.map_or((), |()| ()) }
                         }),
                     ];
                     let waits = waits.map(|future| world.network.spawn(PollTimes { future, left: polls }));

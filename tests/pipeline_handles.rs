@@ -6,6 +6,7 @@ mod support;
 use otlp_embed::pipeline::{
     AdaptiveBatcher, Endpoints, Overflow, Pipeline, PipelineConfig, QueueConfig, Refusal,
 };
+use otlp_embed::policy::BreakerState;
 use otlp_embed::testing::collector::Accepting;
 use otlp_embed::testing::{Answer, Network};
 use otlp_embed::{Config, DropReason, Protocol, Report, Resource, Signal, TraceBatch};
@@ -407,4 +408,31 @@ fn a_pipeline_without_an_exporter_is_refused() {
         .pipeline(config().with_max_elapsed(Duration::ZERO))
         .unwrap_err();
     assert!(error.to_string().contains("with_max_elapsed"), "{error}");
+}
+
+#[test]
+fn an_exporter_tells_the_breaker_and_the_age_of_what_waits() {
+    let world = world();
+    world.collector.set_accepting(Accepting::Refuse);
+    let ((), report) = world.run(config(), async |pipeline| {
+        for id in 0..20 {
+            let tenant = pipeline
+                .with_header("x-tenant", &id.to_string())
+                .expect("a header");
+            tenant.spans(|batch| span(batch, id)).expect("room");
+        }
+        world.network.clock().sleep(60 * SECOND).await;
+        let stats = world.exporter.stats();
+        assert_ne!(stats.breaker, Some(BreakerState::Closed), "{stats:?}");
+        let age = stats.oldest_queued_age.expect("something waits");
+        assert!(age > 30 * SECOND, "{age:?}");
+        assert_eq!(stats.queued + stats.in_flight, 20);
+        assert!(stats.last_error.is_some());
+        world.collector.set_accepting(Accepting::Serve);
+    });
+    assert_eq!(
+        (report.stats.delivered, report.lost()),
+        (20, 0),
+        "nothing was dropped for it"
+    );
 }

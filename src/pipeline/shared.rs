@@ -355,7 +355,7 @@ impl Shared {
         };
         self.wake_producers(true);
         for sender in closings {
-            let _ = catch_unwind(AssertUnwindSafe(|| sender.send(report.clone())));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(sender.send(report.clone()))));
         }
         for (_, sender) in flushes {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(sender)));
