@@ -9,8 +9,8 @@ mod sources;
 
 use batches::batch;
 use otlp_embed::pipeline::{
-    ActorConfig, AdaptiveBatcher, ExportQueue, ExporterActor, Overflow, PipelineConfig, QueueConfig,
-    SchedulerConfig, SmartScheduler, StreamingConfig, StreamingOtlpExporter,
+    ActorConfig, AdaptiveBatcher, ExportQueue, ExporterActor, JobHandle, JobReport, Overflow, PipelineConfig,
+    QueueConfig, SchedulerConfig, SmartScheduler, StreamingConfig, StreamingOtlpExporter,
 };
 use otlp_embed::policy::{AdaptiveBatchConfig, RateLimit, RetryPolicy};
 use otlp_embed::testing::collector::Accepting;
@@ -317,7 +317,7 @@ fn item_count_lost_when_a_task_fails() {
     world.network.block_on(async {
         let failed = scheduler.submit_export(&world.exporter, batch(0, 3));
         let cancelled = scheduler.submit_export(&world.exporter, batch(10, 5));
-        let panicked = scheduler.submit_with(|items| async move {
+        let panicked: JobHandle<()> = scheduler.submit_with(|items| async move {
             items.add_done(7);
             items.add_failed(1);
             panic!("half way");
@@ -329,13 +329,12 @@ fn item_count_lost_when_a_task_fails() {
         std::panic::set_hook(hook);
         cancelled.cancel();
         let stats = scheduler.wait_all().await;
-        let of = |report: otlp_embed::pipeline::JobReport| (report.items, report.items_failed);
+        let of = |report: JobReport| (report.items, report.items_failed);
         assert_eq!(of(failed.report()), (0, 3));
         assert_eq!(of(cancelled.report()), (0, 5));
         assert_eq!(of(panicked.report()), (7, 1));
         assert_eq!(of(well.report()), (11, 0));
         assert_eq!((stats.items, stats.items_failed), (18, 9));
-        let _: otlp_embed::pipeline::JobHandle<()> = panicked;
     });
     drop(scheduler);
     world.network.block_on(driver);

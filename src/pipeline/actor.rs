@@ -66,8 +66,8 @@ pub struct ExporterActor<R: Runtime> {
     in_flight_max: usize,
     desk: Arc<Desk>,
     place: Option<Place>,
-    /// Who waits for each export, and its items.
-    waiting: BTreeMap<u64, (u64, AnswerSender)>,
+    /// Who waits for each export.
+    waiting: BTreeMap<u64, AnswerSender>,
     /// Flushes in the order of their coming, each with the number of the first export after it.
     flushes: VecDeque<(u64, FlushSender)>,
     /// The number of the next export.
@@ -163,9 +163,8 @@ impl<R: Runtime> ExporterActor<R> {
         match message {
             Some(Message::Export(request, answer)) => {
                 self.desk.begin();
-                let items = request.items();
                 let id = self.exports.submit(request);
-                self.waiting.insert(id, (items, answer));
+                self.waiting.insert(id, answer);
                 self.next = id + 1;
             }
             Some(Message::Flush(answer)) => self.flushes.push_back((self.next, answer)),
@@ -176,7 +175,7 @@ impl<R: Runtime> ExporterActor<R> {
     fn settle(&mut self, ended: Ended) {
         let answer = self.waiting.remove(&ended.id);
         self.desk.end(&ended);
-        if let Some((_, answer)) = answer {
+        if let Some(answer) = answer {
             self.desk.answer(answer, ended.result);
         }
     }
@@ -199,24 +198,25 @@ impl<R: Runtime> ExporterActor<R> {
             return;
         }
         self.is_over = true;
+        if self.exports.is_foreign() {
+            // Whoever waits in this process asks for itself where it belongs. The parent's wakers are left alone.
+            core::mem::forget(core::mem::take(&mut self.waiting));
+            core::mem::forget(core::mem::take(&mut self.flushes));
+            self.exports.close(drop);
+            return;
+        }
         // First, so that nothing comes in any more.
         self.desk.mailbox.close();
         self.desk.mailbox.forget_pop(&mut self.place);
-        let is_foreign = self.exports.is_foreign();
         let mut given_up = alloc::vec::Vec::new();
         self.exports.close(|ended| given_up.push(ended));
         given_up.into_iter().for_each(|ended| self.settle(ended));
-        // Of a parent's exports there is no verdict.
-        while let Some((_, (items, answer))) = self.waiting.pop_first() {
-            self.desk.give_up(items);
-            self.desk.answer(answer, Err(gone(items, is_foreign)));
-        }
         while let Some(message) = self.desk.mailbox.try_pop() {
             match message {
                 Message::Export(request, answer) => {
                     self.desk.begin();
                     self.desk.give_up(request.items());
-                    self.desk.answer(answer, Err(gone(request.items(), is_foreign)));
+                    self.desk.answer(answer, Err(gone(request.items())));
                 }
                 Message::Flush(answer) => self.flushes.push_back((u64::MAX, answer)),
             }
@@ -230,21 +230,14 @@ impl<R: Runtime> ExporterActor<R> {
 }
 
 /// What whoever waits for an export gets when the actor has ended before it began.
-fn gone(items: u64, is_foreign: bool) -> Error {
-    let (text, reason) = match is_foreign {
-        false => (handle::GONE, DropReason::Shutdown),
-        true => (
-            "the actor belongs to the parent process; make a new one in the child",
-            DropReason::Forked,
-        ),
-    };
+fn gone(items: u64) -> Error {
     let counts = ItemCounts {
         dropped: items,
         ..ItemCounts::default()
     };
-    Error::new(Kind::Shutdown, text)
+    Error::new(Kind::Shutdown, handle::GONE)
         .with_counts(counts)
-        .with_drop_reason(reason)
+        .with_drop_reason(DropReason::Shutdown)
 }
 
 impl<R: Runtime> Future for ExporterActor<R> {

@@ -71,7 +71,7 @@ impl SchedulerConfig {
 /// Runs jobs, so many at a time; what they are is the caller's affair: exports, or anything else that is a future.
 ///
 /// Handle and [driver](SchedulerDriver) are separate, since the crate spawns nothing: the driver is a future to be run anywhere, and
-/// polls the jobs. Handles clone. A job's panic costs that job alone. Whatever becomes of a job (its end, its panic, its
+/// polls the jobs. Handles clone. Jobs are `Send`, since handles and driver may live on different threads. A job's panic costs that job alone. Whatever becomes of a job (its end, its panic, its
 /// cancellation, the end of the driver), it is counted once, with the items that it had told of until then.
 ///
 /// ```

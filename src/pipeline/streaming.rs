@@ -174,11 +174,8 @@ impl<R: Runtime> Work<R> {
             while let Poll::Ready(ended) = self.exports.poll(cx) {
                 has_moved = true;
                 steps += 1;
-                if self
-                    .shared
-                    .end_export(self.exports.runtime().now(), ended)
-                    .is_hopeless()
-                {
+                let now = self.exports.runtime().now();
+                if self.shared.end_export(now, ended) {
                     self.drop_source(source.as_mut());
                 }
             }
@@ -265,9 +262,9 @@ impl<R: Runtime> Work<R> {
             let request = self.open.close();
             self.submit(request);
         }
-        let now = self.exports.runtime().now();
         self.shared.take(1);
-        self.open.push(span, bytes, now);
+        let runtime = self.exports.runtime();
+        self.open.push(span, bytes, || runtime.now());
     }
 
     fn take_request(&mut self, request: Request) {
@@ -288,8 +285,9 @@ impl<R: Runtime> Work<R> {
         let is_foreign = self.exports.is_foreign();
         let (shared, runtime) = (&self.shared, self.exports.runtime().clone());
         // A run that is kept after its end must not be what drives the connections.
-        self.exports
-            .close(|ended| drop(shared.end_export(runtime.now(), ended)));
+        self.exports.close(|ended| {
+            shared.end_export(runtime.now(), ended);
+        });
         let has_time = self.has_begun && !is_foreign;
         shared.end(has_time.then(|| runtime.now()));
     }

@@ -3,7 +3,7 @@
 use super::config::ActorConfig;
 use crate::encode::Request;
 use crate::error::Error;
-use crate::export::lock;
+use crate::export::{Origin, lock};
 use crate::outcome::Outcome;
 use crate::pipeline::exports::Ended;
 use crate::pipeline::queue::{Bounded, Line, Weight, wake};
@@ -85,6 +85,8 @@ impl fmt::Display for ActorStats {
 }
 
 pub(super) struct Desk {
+    /// Asked before anything else: a child of `fork` has no actor, and may have inherited held locks.
+    pub(super) origin: Origin,
     pub(super) mailbox: Bounded<Message>,
     /// The actor.
     driver: AtomicWaker,
@@ -105,6 +107,7 @@ struct State {
 impl Desk {
     pub(super) fn new(config: &ActorConfig) -> Self {
         Self {
+            origin: Origin::here(),
             mailbox: Bounded::new(config.mailbox as u64, config.mailbox_bytes_max),
             driver: AtomicWaker::new(),
             ending: Line::default(),
@@ -113,6 +116,9 @@ impl Desk {
     }
 
     pub(super) fn stats(&self) -> ActorStats {
+        if self.origin.is_foreign() {
+            return ActorStats::default();
+        }
         let state = lock(&self.state);
         ActorStats {
             queued: self.mailbox.size().values,
@@ -124,11 +130,14 @@ impl Desk {
     // The handles' side.
 
     pub(super) fn is_over(&self) -> bool {
-        lock(&self.state).is_over
+        self.origin.is_foreign() || lock(&self.state).is_over
     }
 
     /// Takes nothing any more, and asks for the end within a time.
     pub(super) fn shut_down(&self, timeout: Duration) {
+        if self.origin.is_foreign() {
+            return;
+        }
         {
             let deadline = &mut lock(&self.state).deadline;
             *deadline = Some(deadline.map_or(timeout, |earlier| earlier.min(timeout)));

@@ -16,12 +16,14 @@ use futures_channel::oneshot;
 
 pub(super) const GONE: &str =
     "the actor has ended: it was shut down, or its future was dropped; make a new one to export on";
+pub(super) const FORKED: &str = "the actor was made before a fork, and belongs to the parent process; make a new one in the child, \
+                                  on a new exporter";
 const TOO_LARGE: &str = "the request is larger than the whole mailbox; raise ActorConfig::with_mailbox_bytes_max, or send smaller ones";
 
 /// Sends to an [`ExporterActor`](super::ExporterActor), from any task or thread. Clones send to the same.
 ///
 /// The actor ends once the last handle is gone and everything sent before is settled. Without an actor every call
-/// ends in an error at once.
+/// ends in an error at once. A child of `fork` has no actor: there every call ends in an error too, and the account is empty.
 #[derive(Clone)]
 pub struct ExporterHandle {
     desk: Arc<Desk>,
@@ -33,7 +35,9 @@ struct Last(Arc<Desk>);
 
 impl Drop for Last {
     fn drop(&mut self) {
-        self.0.mailbox.close();
+        if !self.0.origin.is_foreign() {
+            self.0.mailbox.close();
+        }
     }
 }
 
@@ -72,8 +76,11 @@ impl ExporterHandle {
         let (answer, receiver) = oneshot::channel();
         let message = Message::Export(request, answer);
         let weight = message.weight();
+        if self.desk.origin.is_foreign() {
+            return Err(TryExportError::of(Refused::Closed(message)));
+        }
         match self.desk.mailbox.try_push(message, weight) {
-            Ok(()) => Ok(ActorAnswer(Sending::sent(receiver))),
+            Ok(()) => Ok(ActorAnswer(Sending::sent(self, receiver))),
             Err(refused) => Err(TryExportError::of(refused)),
         }
     }
@@ -135,7 +142,7 @@ impl ExporterHandle {
 
     /// Whether it takes nothing any more: it was shut down, or its actor has ended.
     pub fn is_closed(&self) -> bool {
-        self.desk.mailbox.is_closed()
+        self.desk.origin.is_foreign() || self.desk.mailbox.is_closed()
     }
 }
 
@@ -165,6 +172,7 @@ pub struct ActorShutdown {
 
 /// A message on its way into the mailbox, and the answer on its way back.
 struct Sending<T> {
+    desk: Arc<Desk>,
     /// Until the mailbox has the message, with the place in the line. The handle keeps the mailbox open.
     unsent: Option<(ExporterHandle, Option<Message>, Weight)>,
     place: Option<Place>,
@@ -175,14 +183,16 @@ impl<T> Sending<T> {
     fn new(handle: &ExporterHandle, message: Message, answer: oneshot::Receiver<T>) -> Self {
         let weight = message.weight();
         Self {
+            desk: handle.desk.clone(),
             unsent: Some((handle.clone(), Some(message), weight)),
             place: None,
             answer,
         }
     }
 
-    fn sent(answer: oneshot::Receiver<T>) -> Self {
+    fn sent(handle: &ExporterHandle, answer: oneshot::Receiver<T>) -> Self {
         Self {
+            desk: handle.desk.clone(),
             unsent: None,
             place: None,
             answer,
@@ -194,9 +204,11 @@ impl<T> Sending<T> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        if let Some((handle, message, weight)) = &mut self.unsent {
-            let mailbox = &handle.desk.mailbox;
-            let pushed = ready!(mailbox.poll_push(cx, &mut self.place, message, *weight));
+        if self.desk.origin.is_foreign() {
+            return Poll::Ready(Err(Error::new(Kind::Shutdown, FORKED)));
+        }
+        if let Some((_, message, weight)) = &mut self.unsent {
+            let pushed = ready!(self.desk.mailbox.poll_push(cx, &mut self.place, message, *weight));
             self.unsent = None;
             if let Err(refused) = pushed {
                 return Poll::Ready(Err(TryExportError::of(refused).into()));
@@ -209,8 +221,8 @@ impl<T> Sending<T> {
 
 impl<T> Drop for Sending<T> {
     fn drop(&mut self) {
-        if let Some((handle, _, _)) = &self.unsent {
-            handle.desk.mailbox.forget_push(&mut self.place);
+        if self.unsent.is_some() && !self.desk.origin.is_foreign() {
+            self.desk.mailbox.forget_push(&mut self.place);
         }
     }
 }
@@ -236,6 +248,9 @@ impl Future for ActorShutdown {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ActorStats> {
         let this = &mut *self;
+        if this.desk.origin.is_foreign() {
+            return Poll::Ready(ActorStats::default());
+        }
         // Before the look, so that an end after it finds this waker.
         this.desk.ending.stand(&mut this.place, cx.waker());
         if !this.desk.is_over() {
@@ -248,7 +263,9 @@ impl Future for ActorShutdown {
 
 impl Drop for ActorShutdown {
     fn drop(&mut self) {
-        self.desk.ending.leave(&mut self.place);
+        if !self.desk.origin.is_foreign() {
+            self.desk.ending.leave(&mut self.place);
+        }
     }
 }
 

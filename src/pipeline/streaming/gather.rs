@@ -85,8 +85,9 @@ impl Gathered {
         self.is_empty() || self.bytes.saturating_add(bytes) <= self.bytes_max
     }
 
-    pub(super) fn push(&mut self, span: Span, bytes: usize, now: Instant) {
-        self.since.get_or_insert(now);
+    /// Adds a span. The time is asked for the first alone: the age of a batch is that of its oldest span.
+    pub(super) fn push(&mut self, span: Span, bytes: usize, now: impl FnOnce() -> Instant) {
+        self.since.get_or_insert_with(now);
         self.bytes += bytes;
         self.spans.push(span);
     }

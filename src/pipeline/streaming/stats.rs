@@ -109,16 +109,6 @@ struct State {
     is_over: bool,
 }
 
-/// What an export's end means for those that come after it.
-pub(super) struct Prospect(bool);
-
-impl Prospect {
-    /// Whether no further export can succeed: the exporter or its runtime has ended.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.0
-    }
-}
-
 impl Shared {
     pub(super) fn stats(&self) -> ExportStats {
         let state = lock(&self.state);
@@ -143,7 +133,8 @@ impl Shared {
         lock(&self.state).stats.batches_in_flight += 1;
     }
 
-    pub(super) fn end_export(&self, now: Instant, ended: Ended) -> Prospect {
+    /// An export ends; tells whether no further one can succeed, since the exporter or its runtime has ended.
+    pub(super) fn end_export(&self, now: Instant, ended: Ended) -> bool {
         let counts = ended.counts();
         let mut state = lock(&self.state);
         let elapsed = now.since(state.begun);
@@ -157,7 +148,7 @@ impl Shared {
         stats.total_failed += ended.items - counts.delivered;
         let Err(error) = ended.result else {
             stats.successful_batches += 1;
-            return Prospect(false);
+            return false;
         };
         stats.failed_batches += 1;
         let is_hopeless = error.is_shutdown() || error.is_runtime_gone();
@@ -165,7 +156,7 @@ impl Shared {
         drop(state);
         // An error may hold foreign values.
         drop(old);
-        Prospect(is_hopeless)
+        is_hopeless
     }
 
     /// The run is over; what has no verdict gets none. Without a time, none had passed.
