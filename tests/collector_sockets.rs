@@ -156,6 +156,35 @@ fn killed_connections_are_reset_and_new_ones_served() {
     });
 }
 
+#[test]
+fn a_share_of_the_connections_is_killed_from_the_oldest_on() {
+    let collector = Collector::start().unwrap();
+    let mut sockets: Vec<_> = (1..=5)
+        .map(|count| {
+            let socket = TcpStream::connect(collector.addr()).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            while collector.open_connections() < count {
+                std::thread::yield_now();
+            }
+            socket
+        })
+        .collect();
+    collector.kill_share(0.5);
+    assert_eq!(
+        collector.open_connections(),
+        2,
+        "half of five, rounded up, are gone"
+    );
+    for socket in &mut sockets[..3] {
+        let error = socket.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    collector.kill_share(0.0);
+    assert_eq!(collector.open_connections(), 2);
+    collector.kill_share(7.0);
+    assert_eq!(collector.open_connections(), 0, "there are no more than all");
+}
+
 /// Sends one export over a plain socket and reads until the collector ends the connection.
 fn read_end_of_connection(collector: &Collector) -> io::Result<Vec<u8>> {
     let bytes = bytes_of_one_export(&Collector::builder(), &message(&["a"]));

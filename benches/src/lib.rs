@@ -9,6 +9,7 @@ use otlp_embed::pb::trace::status::StatusCode;
 use otlp_embed::pb::trace::{ResourceSpans, ScopeSpans, Span, Status};
 use otlp_embed::{Resource, TraceBatch};
 
+pub mod day;
 pub mod logs;
 pub mod metrics;
 pub mod modes;

@@ -4,8 +4,17 @@ use std::time::Duration;
 
 /// The largest resident memory that this process ever had, in KiB (`VmHWM`).
 pub fn peak_kib() -> u64 {
+    status_kib("VmHWM:")
+}
+
+/// The resident memory of this process now, in KiB (`VmRSS`).
+pub fn resident_kib() -> u64 {
+    status_kib("VmRSS:")
+}
+
+fn status_kib(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
         .unwrap_or(0)
 }

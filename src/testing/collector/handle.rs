@@ -199,8 +199,13 @@ impl Collector {
 
     /// Tears down every connection (RST; Unix sockets have none and are closed). New ones are served as before.
     pub fn kill_connections(&self) {
+        self.kill_share(1.0);
+    }
+
+    /// Tears down a share of the connections, 0.5 being half of them rounded up: those first that were accepted first.
+    pub fn kill_share(&self, share: f64) {
         // With the thread gone there is no connection left.
-        let _ = self.order(Order::Kill);
+        let _ = self.order(Order::Kill(share));
     }
 
     /// Lets every connection drain gracefully: two GOAWAY frames on HTTP/2, `Connection: close` on HTTP/1.1; calls under way

@@ -35,7 +35,8 @@ pub(super) struct Command {
 pub(super) enum Order {
     Pause(bool),
     Accept(Accepting),
-    Kill,
+    /// Tears down this share of the connections, those first that were accepted first.
+    Kill(f64),
     Drain,
     Stop,
 }
@@ -187,9 +188,12 @@ impl Server {
         match order {
             Order::Stop => {}
             Order::Pause(is_paused) => self.is_paused = is_paused,
-            Order::Kill => {
+            Order::Kill(share) => {
+                let count = self.connections.len();
+                // Casts of floats saturate.
+                let dead = ((count as f64 * share).ceil() as usize).min(count);
                 self.connections
-                    .drain(..)
+                    .drain(..dead)
                     .for_each(|connection| connection.abort());
                 self.count_open();
             }
