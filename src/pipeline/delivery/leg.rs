@@ -343,8 +343,7 @@ impl Leg {
         }
         self.follow_outage(shared, &verdict, counts, back);
         if remainder.is_empty() {
-            let state = &mut self.lanes[flight.lane.index()];
-            state.holds.retain(|hold| hold.endpoint != flight.endpoint);
+            self.release_hold(shared.now, &flight);
         } else {
             self.account.returned += 1;
             // Each goes before what is there.
