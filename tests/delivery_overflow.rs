@@ -159,6 +159,26 @@ fn a_request_larger_than_the_queue_evicts_nothing_and_blocks_nobody() {
 }
 
 #[test]
+fn nothing_is_evicted_for_what_finds_no_room_even_then() {
+    let mut config = bounded(1_000, Overflow::DropOldest);
+    config.bytes_max = 10_000;
+    config.batch.size_initial = 100;
+    let mut world = World::new(config);
+    world.push(&blob(Signal::Traces, 1, 8_000));
+    for _ in 0..10 {
+        world.push(&blob(Signal::Logs, 1, 150));
+    }
+    let admission = world.push(&blob(Signal::Logs, 1, 3_000));
+    assert_eq!(admission, Admission::Dropped(DropReason::QueueFull));
+    let account = world.account();
+    assert_eq!(account.dropped_for(DropReason::Evicted), 0);
+    assert_eq!(account.dropped_for(DropReason::QueueFull), 1);
+    // What does find room that way still does.
+    assert_eq!(world.push(&blob(Signal::Logs, 1, 1_900)), Admission::Admitted);
+    assert_eq!(world.account().dropped_for(DropReason::Evicted), 10);
+}
+
+#[test]
 fn bytes_bound_as_items_do() {
     let mut config = bounded(1_000, Overflow::DropNewest);
     config.bytes_max = 1_000;

@@ -114,6 +114,46 @@ fn a_hint_is_obeyed() {
 }
 
 #[test]
+fn a_success_that_was_under_way_ends_no_wait_that_was_asked_for() {
+    let mut world = World::new(sized(4));
+    for _ in 0..3 {
+        world.push(&request(4));
+    }
+    world.end(|export| {
+        ExportVerdict::failed(export.request.clone(), false, "slow down")
+            .with_class(VerdictClass::Throttled)
+            .with_retry_after(SECS(20))
+    });
+    world.deliver_all();
+    world.push(&request(4));
+    world.pass(MS(19_999));
+    assert!(world.exports.is_empty(), "spec 18");
+    world.pass(SECS(3));
+    assert_eq!(world.asked(), [4, 4]);
+    // The one that was begun after the wait ends it.
+    world.deliver_all();
+    world.push(&request(4));
+    assert_eq!(world.asked(), [4]);
+}
+
+#[test]
+fn an_absurd_hint_keeps_nothing_away_for_ever() {
+    let mut world = World::new(sized(4));
+    world.push(&request(4));
+    world.end(|export| {
+        ExportVerdict::failed(export.request.clone(), false, "slow down")
+            .with_class(VerdictClass::Throttled)
+            .with_retry_after(Duration::MAX)
+    });
+    // There is always something in the lane, so that it is never forgotten.
+    for _ in 0..4 {
+        world.pass(SECS(100));
+        world.push(&request(4));
+    }
+    assert!(!world.exports.is_empty(), "spec 18: {:?}", world.account());
+}
+
+#[test]
 fn one_tenant_that_is_throttled_holds_up_no_other() {
     let mut world = World::new(sized(2));
     world.write_with(&tenant("acme"), 2);

@@ -59,6 +59,8 @@ pub(super) struct Hold {
     /// The last export that was under way when the last of them came.
     pub since: BatchId,
     pub until: Instant,
+    /// How much of that the collector asked for: an export that was under way then does not end it.
+    pub asked_until: Instant,
 }
 
 /// Where a batch goes.

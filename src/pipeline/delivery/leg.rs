@@ -187,6 +187,11 @@ impl Leg {
         shared.garbage.requests.push(closed.request);
     }
 
+    /// Items and bytes that evicting everything of a signal would free.
+    pub fn evictable(&self, signal: Signal) -> (u64, u64) {
+        self.buffer.signal_sums(signal)
+    }
+
     /// Evicts the oldest queued request of a signal, where there is one.
     pub fn evict(&mut self, shared: &mut Shared, signal: Signal) -> bool {
         let Some((lane, entry)) = self.buffer.evict(signal) else {
@@ -343,8 +348,7 @@ impl Leg {
         }
         self.follow_outage(shared, &verdict, counts, back);
         if remainder.is_empty() {
-            let state = &mut self.lanes[flight.lane.index()];
-            state.holds.retain(|hold| hold.endpoint != flight.endpoint);
+            self.release_hold(shared.now, &flight);
         } else {
             self.account.returned += 1;
             // Each goes before what is there.

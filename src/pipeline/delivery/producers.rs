@@ -176,7 +176,8 @@ impl Delivery {
         Admission::Dropped(DropReason::QueueFull)
     }
 
-    /// Whether a leg has room for so much, after evicting where the signal does. What was admitted before `has_place`.
+    /// Whether a leg has room for so much, after evicting where the signal does, and only where that makes the room. What was
+    /// admitted before `has_place`.
     pub(super) fn make_room(
         &mut self,
         at: usize,
@@ -186,6 +187,14 @@ impl Delivery {
         has_place: bool,
     ) -> bool {
         let policy = self.policy(signal);
+        let may_evict = policy == Overflow::DropOldest && {
+            let (config, used) = (&self.shared.config, self.used(&self.legs[at]));
+            let free = self.legs[at].evictable(signal);
+            let fits = (used.0 - free.0).saturating_add(items) <= config.items_max
+                && (used.1 - free.1).saturating_add(bytes) <= config.bytes_max;
+            // What has its place stays: every item that gives way brings the leg nearer to its bounds.
+            fits || has_place
+        };
         loop {
             let config = &self.shared.config;
             let used = self.used(&self.legs[at]);
@@ -194,7 +203,7 @@ impl Delivery {
             if fits || self.legs[at].is_gone {
                 return true;
             }
-            if policy == Overflow::DropOldest && self.legs[at].evict(&mut self.shared, signal) {
+            if may_evict && self.legs[at].evict(&mut self.shared, signal) {
                 continue;
             }
             return has_place || policy == Overflow::Block;

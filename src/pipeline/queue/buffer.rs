@@ -45,6 +45,8 @@ pub struct Buffer<K, T> {
     heads: [BTreeSet<(u64, LaneId)>; Signal::ALL.len()],
     items: u64,
     bytes: u64,
+    /// Items and bytes of each signal.
+    sums: [(u64, u64); Signal::ALL.len()],
     len: usize,
 }
 
@@ -66,6 +68,7 @@ impl<K: Clone + Eq + Hash, T> Default for Buffer<K, T> {
             heads: Default::default(),
             items: 0,
             bytes: 0,
+            sums: Default::default(),
             len: 0,
         }
     }
@@ -80,6 +83,11 @@ impl<K: Clone + Eq + Hash, T> Buffer<K, T> {
     /// Bytes in all lanes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Items and bytes of a signal: what evicting all of it would free.
+    pub fn signal_sums(&self, signal: Signal) -> (u64, u64) {
+        self.sums[signal.index()]
     }
 
     /// Entries in all lanes.
@@ -154,6 +162,8 @@ impl<K: Clone + Eq + Hash, T> Buffer<K, T> {
         let entry = held.entries.pop_front()?;
         held.items -= entry.items;
         held.bytes -= entry.bytes;
+        let sums = &mut self.sums[held.signal.index()];
+        *sums = (sums.0 - entry.items, sums.1 - entry.bytes);
         self.items -= entry.items;
         self.bytes -= entry.bytes;
         self.len -= 1;
@@ -234,6 +244,8 @@ impl<K: Clone + Eq + Hash, T> Buffer<K, T> {
             .expect("a lane that was released");
         held.items += entry.items;
         held.bytes += entry.bytes;
+        let sums = &mut self.sums[held.signal.index()];
+        *sums = (sums.0 + entry.items, sums.1 + entry.bytes);
         held.entries.insert(at, entry);
         self.reorder(lane, old);
     }
@@ -315,6 +327,8 @@ mod tests {
         assert!(buffer.evict(Signal::Traces).is_none());
         assert_eq!((buffer.len(), buffer.items(), buffer.bytes()), (1, 1, 10));
         assert_eq!(buffer.oldest().map(|entry| entry.seq), Some(0));
+        assert_eq!(buffer.signal_sums(Signal::Traces), (0, 0));
+        assert_eq!(buffer.signal_sums(Signal::Logs), (1, 10));
     }
 
     #[test]

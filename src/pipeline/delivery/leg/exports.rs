@@ -7,6 +7,7 @@ use crate::pipeline::delivery::endpoint::{Hold, Taken};
 use crate::pipeline::delivery::types::{BatchId, DeliveryAction, DeliveryEvent};
 use crate::pipeline::delivery::verdict::{ExportVerdict, VerdictClass};
 use crate::pipeline::queue::buffer::{Entry, LaneId};
+use crate::time::Instant;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -121,6 +122,7 @@ impl Leg {
                     failures: 0,
                     since: BatchId(0),
                     until: now,
+                    asked_until: now,
                 });
                 holds.len() - 1
             }
@@ -135,7 +137,24 @@ impl Leg {
             .config
             .retry
             .backoff(hold.failures, retry_after, &mut shared.rng);
+        // Nothing in the lane lives longer than that: a wait without end would drop all that comes, collector up or not.
+        let wait = wait.min(shared.config.max_elapsed);
         hold.until = hold.until.max(now + wait);
+        if retry_after.is_some() {
+            hold.asked_until = hold.until;
+        }
+    }
+
+    /// An export of the lane ended well: the endpoint may have the next, but for a wait that the collector asked for.
+    pub(super) fn release_hold(&mut self, now: Instant, flight: &InFlight) {
+        let holds = &mut self.lanes[flight.lane.index()].holds;
+        holds.retain_mut(|hold| {
+            if hold.endpoint != flight.endpoint {
+                return true;
+            }
+            hold.until = hold.asked_until;
+            hold.until > now
+        });
     }
 
     pub(super) fn expire(&mut self, shared: &mut Shared, entry: Entry<Queued>) {
