@@ -6,6 +6,7 @@ mod support;
 use otlp_embed::Signal;
 use otlp_embed::pipeline::delivery::{Admission, DeliveryConfig, LegConfig};
 use otlp_embed::policy::AdaptiveBatchConfig;
+use otlp_embed::policy::ConcurrencyConfig;
 use std::time::Duration;
 use support::{World, blob, key, request, tenant};
 
@@ -241,4 +242,22 @@ fn the_size_follows_the_latency_of_exports_and_not_the_time_in_the_queue() {
     }
     let slow = world.delivery.stats().legs[0].batcher;
     assert!(slow.size < fast.size, "{slow:?}");
+}
+
+#[test]
+fn a_collector_that_takes_long_for_any_batch_does_not_make_a_backlog_grow() {
+    let mut config = DeliveryConfig::default();
+    config.batch.size_initial = 100;
+    config.concurrency = ConcurrencyConfig::fixed(4);
+    let mut world = World::new(config);
+    for _ in 0..20 {
+        // More than is in flight and than the next batch takes.
+        (0..20).for_each(|_| assert!(matches!(world.push(&request(100)), Admission::Admitted)));
+        world.pass(MS(200));
+        // Those that this lets begin take their time as well.
+        (0..world.exports.len()).for_each(|_| drop(world.deliver()));
+        let batcher = world.delivery.stats().legs[0].batcher;
+        assert_eq!((batcher.size, batcher.adjustments), (100, 0), "{batcher:?}");
+    }
+    assert!(world.account().queued > 100);
 }

@@ -38,13 +38,13 @@ pub(crate) const SCOPE_DROPPED_ATTRIBUTES: u8 = key(4, VARINT);
 struct Batch {
     signal: Signal,
     resource: Resource,
-    /// In a box, since batches are handed from one producer to the next.
+    /// Behind a pointer: batches change hands for a single span.
     state: Box<State>,
 }
 
 impl Batch {
     fn new(signal: Signal, resource: &Resource) -> Self {
-        let mut state = Box::new(resource.pool().take_state(signal));
+        let mut state = resource.pool().take_state(signal);
         state.resources.push(resource.clone());
         Self {
             signal,
@@ -116,7 +116,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let mut state = mem::take(&mut *self.state);
+        let mut state = mem::take(&mut self.state);
         state.detach();
         self.resource.pool().put_state(state);
     }

@@ -161,6 +161,16 @@ impl AdaptiveBatchSize {
     /// Nothing else is a latency here: neither how long the items waited in a queue, nor how long it took to hand the
     /// batch over to whoever exports it. A program that measures those shrinks its batches when it should grow them.
     pub fn record(&mut self, latency: Duration) {
+        self.adapt(latency, true);
+    }
+
+    /// As [`record`](Self::record), while more than one batch waits: the size does not shrink then. Smaller exports of a
+    /// collector that is far away, or that takes as long for any, would make the queue longer, and the batches smaller still.
+    pub fn record_backlogged(&mut self, latency: Duration) {
+        self.adapt(latency, false);
+    }
+
+    fn adapt(&mut self, latency: Duration, may_shrink: bool) {
         let nanos = latency.as_nanos();
         let average = self
             .average_nanos
@@ -173,7 +183,10 @@ impl AdaptiveBatchSize {
         let target = self.config.target_latency.as_nanos();
         let (min, max) = bounds(&self.config);
         let wanted = if 2 * average > 3 * target {
-            self.size - self.size.div_ceil(5)
+            match may_shrink {
+                true => self.size - self.size.div_ceil(5),
+                false => self.size,
+            }
         } else if 2 * average < target {
             self.size.saturating_add(self.size.div_ceil(5))
         } else {
@@ -253,6 +266,21 @@ mod tests {
         assert_eq!(size.size(), 320);
         (0..100).for_each(|_| size.record(Duration::MAX));
         assert_eq!(size.size(), 10, "the least");
+    }
+
+    #[test]
+    fn it_does_not_shrink_while_more_waits_and_still_grows() {
+        let mut size = size();
+        size.record_backlogged(MS(1_000));
+        assert_eq!((size.size(), size.stats().adjustments), (500, 0));
+        assert_eq!(
+            size.stats().average_latency,
+            MS(1_000),
+            "it is measured all the same"
+        );
+        let mut size = self::size();
+        size.record_backlogged(MS(1));
+        assert_eq!(size.size(), 600);
     }
 
     #[test]

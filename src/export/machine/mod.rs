@@ -107,12 +107,12 @@ pub(crate) struct Machine {
     attempts: u32,
     free_resends: u8,
     /// Further attempts that do not count: with other credentials, and as parts of a request that was too large.
-    uncounted: u32,
+    uncounted: u16,
     /// How often it was split.
     splits: u8,
     auth: Auth,
     /// Failures since the last hint, or since the beginning.
-    step: u32,
+    step: u16,
     hint: Option<Duration>,
     /// Some attempt's request was taken whole by the socket and never answered.
     unanswered: bool,
@@ -602,14 +602,14 @@ impl Machine {
     /// Goes back to `Init`, unless the policy or the deadline forbid it. `next` is the time the endpoint's own backoff
     /// allows, in place of the export's.
     fn retry_or_give_up(&mut self, judge: &mut Judge<'_>, next: Option<Instant>) -> Next {
-        let free = self.uncounted.saturating_add(u32::from(self.free_resends));
+        let free = u32::from(self.uncounted) + u32::from(self.free_resends);
         if self.is_single() || self.attempts.saturating_sub(free) >= judge.policy.attempts_max {
             let verdict = self.out_of_attempts(judge.endpoint);
             return self.settle(Event::GiveUp(verdict));
         }
         self.step = self.step.saturating_add(1);
         let mut until =
-            next.unwrap_or_else(|| judge.now + judge.policy.backoff(self.step, self.hint, judge.rng));
+            next.unwrap_or_else(|| judge.now + judge.policy.backoff(self.step.into(), self.hint, judge.rng));
         let limit = self.retry_limit(judge.policy);
         if until >= limit && next.is_none() && self.hint.is_none() {
             let shortened = judge.policy.shortened(limit - judge.now);

@@ -321,7 +321,10 @@ impl Leg {
         );
         self.land(&flight);
         if verdict.class == VerdictClass::Success {
-            self.batch.record(latency);
+            match self.buffer.items() > self.batch.size() as u64 {
+                true => self.batch.record_backlogged(latency),
+                false => self.batch.record(latency),
+            }
         }
         if let Some(error) = verdict.error.take() {
             self.last_error = Some(error);
