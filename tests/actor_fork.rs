@@ -111,7 +111,9 @@ fn a_child_of_a_runs_process_ends_it_and_sends_nothing() {
     let source = Source::of([batch(0, 3)]);
     let mut run = Box::pin(streaming.run(source.stream()));
     assert!(poll(&mut run).is_pending());
+    let polls = source.polls();
     forked(|| {
+        source.push(batch(20, 5));
         let Poll::Ready(stats) = poll(&mut run) else {
             panic!("it hangs");
         };
@@ -120,6 +122,7 @@ fn a_child_of_a_runs_process_ends_it_and_sends_nothing() {
             (3, 0, 3)
         );
         assert!(source.is_dropped() && handle.is_finished());
+        assert_eq!(source.polls(), polls, "nothing more is taken");
         let error = StreamingOtlpExporter::new(&exporter, StreamingConfig::new()).expect_err("the parent's");
         assert!(error.to_string().contains("before a fork"), "{error}");
     });
