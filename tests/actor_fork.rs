@@ -36,6 +36,8 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 #[test]
 fn a_child_of_an_actors_process_gets_errors_and_sends_nothing() {
     let collector = Collector::start().expect("a socket");
+    // Nothing is answered before the child has come and gone.
+    collector.pause();
     let exporter = exporter(&collector);
     let config = ActorConfig::new().with_mailbox(2).with_in_flight_max(1);
     let (handle, mut actor) = ExporterActor::new(&exporter, config).expect("it works");
@@ -85,6 +87,7 @@ fn a_child_of_an_actors_process_gets_errors_and_sends_nothing() {
         drop(shutdown.take());
     });
     // The parent goes on as if nothing had been.
+    collector.resume();
     let stats = smol::block_on(async {
         let actor = smol::spawn(actor);
         assert_eq!(in_flight.await.expect("delivered").delivered(), 1);
@@ -105,13 +108,17 @@ fn a_child_of_an_actors_process_gets_errors_and_sends_nothing() {
 #[test]
 fn a_child_of_a_runs_process_ends_it_and_sends_nothing() {
     let collector = Collector::start().expect("a socket");
+    // Nothing is answered before the child has come and gone.
+    collector.pause();
     let exporter = exporter(&collector);
     let streaming = StreamingOtlpExporter::new(&exporter, StreamingConfig::new()).expect("it works");
     let handle = streaming.handle();
     let source = Source::of([batch(0, 3)]);
     let mut run = Box::pin(streaming.run(source.stream()));
     assert!(poll(&mut run).is_pending());
+    let polls = source.polls();
     forked(|| {
+        source.push(batch(20, 5));
         let Poll::Ready(stats) = poll(&mut run) else {
             panic!("it hangs");
         };
@@ -120,15 +127,15 @@ fn a_child_of_a_runs_process_ends_it_and_sends_nothing() {
             (3, 0, 3)
         );
         assert!(source.is_dropped() && handle.is_finished());
+        assert_eq!(source.polls(), polls, "nothing more is taken");
         let error = StreamingOtlpExporter::new(&exporter, StreamingConfig::new()).expect_err("the parent's");
         assert!(error.to_string().contains("before a fork"), "{error}");
     });
+    collector.resume();
     source.push(batch(10, 4));
     source.close();
-    let stats = smol::block_on(async {
-        // The first was in the parent's hands all the time: it goes out when the parent polls.
-        run.await
-    });
+    // The first was in the parent's hands all the time.
+    let stats = smol::block_on(run);
     assert_eq!((stats.total_taken, stats.total_exported), (7, 7), "{stats}");
     assert_eq!(collector.counters().spans_accepted, 7);
 }

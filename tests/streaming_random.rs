@@ -201,7 +201,11 @@ fn actors_answer_everybody_on_bad_days() {
             collector.counters().spans_accepted >= stats.items_exported,
             "seed {seed}"
         );
+        sums[0] += stats.items_exported;
+        sums[1] += stats.error_count;
+        sums[2] += stats.answers_dropped;
     }
+    assert!(sums.iter().all(|sum| *sum > 0), "days of all kinds: {sums:?}");
 }
 
 #[test]

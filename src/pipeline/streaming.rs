@@ -124,6 +124,8 @@ pin_project_lite::pin_project! {
     /// once an export says that the exporter was shut down or its runtime is gone: nothing can be exported any more then, and
     /// [`StreamHandle::last_error`] says why. Polled again after its end, it gives the same.
     ///
+    /// In a child of `fork` it ends at once: what was taken is the parent's.
+    ///
     /// On [`rt::Blocking`](crate::rt::Blocking) it blocks the thread that polls it until it ends; a source that is woken by
     /// another thread wakes it.
     ///
@@ -304,12 +306,17 @@ where
         let this = self.project();
         let (mut source, work) = (this.source, this.work);
         if !work.is_over {
-            let runtime = work.exports.runtime().clone();
-            if runtime
-                .drive(cx, |cx| work.work(source.as_mut(), cx))
-                .is_pending()
-            {
-                return Poll::Pending;
+            if work.exports.is_foreign() {
+                // What was taken is the parent's, and so is the runtime.
+                work.drop_source(source);
+            } else {
+                let runtime = work.exports.runtime().clone();
+                if runtime
+                    .drive(cx, |cx| work.work(source.as_mut(), cx))
+                    .is_pending()
+                {
+                    return Poll::Pending;
+                }
             }
             work.end();
             if let Some(panic) = work.panic.take() {
