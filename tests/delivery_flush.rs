@@ -94,6 +94,18 @@ fn many_flushes_are_each_answered_once() {
 }
 
 #[test]
+fn a_flush_that_is_forgotten_leaves_no_timer() {
+    let mut world = world();
+    world.write(1);
+    world.flush(1, MS(1));
+    assert_eq!(world.delivery.poll_timeout(), Some(world.now + MS(1)));
+    world.delivery.forget_flush(FlushId(1));
+    assert_eq!(world.delivery.poll_timeout(), None);
+    world.pass(SECS(1));
+    assert!(world.flushed.is_empty());
+}
+
+#[test]
 fn a_flush_waits_for_a_producer_that_is_writing() {
     let mut world = world();
     world.write(3);

@@ -382,6 +382,65 @@ fn a_future_polled_after_its_end_gives_the_report_again() {
 }
 
 #[test]
+fn a_future_kept_after_its_end_drives_nothing() {
+    let world = world();
+    world.collector.answer(Answer::Ok.after(SECOND));
+    world.collector.answer_next(Answer::Ok.after(2 * SECOND));
+    let (pipeline, mut future) = world.exporter.pipeline(config()).expect("works");
+    let (end, ended) = futures_channel::oneshot::channel();
+    let running = world.network.spawn(async move {
+        let report = (&mut future).await;
+        end.send(()).expect("somebody waits");
+        // Kept, but never polled again.
+        core::future::pending::<()>().await;
+        drop((future, report));
+    });
+    world.network.block_on(async {
+        let begin = world.network.clock().now();
+        // On its way while the pipeline moves the connections, answered when that has ended.
+        let direct = world.network.spawn(world.exporter.export(spans(3, 2)));
+        pipeline.send(spans(0, 3)).await.expect("room");
+        drop(pipeline);
+        ended.await.expect("the pipeline ends");
+        direct.await.expect("delivered");
+        let took = world.network.clock().now().since(begin);
+        assert!(took > 2 * SECOND && took < 3 * SECOND, "{took:?}");
+    });
+    drop(running);
+}
+
+#[test]
+fn a_shutdown_wakes_pipelines_outside_its_locks() {
+    /// An executor that looks at the account while it is woken.
+    struct Looks(otlp_embed::Exporter<otlp_embed::testing::Network>, AtomicU64);
+    impl std::task::Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            assert!(self.0.stats().is_conserved());
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (told, tells) = std::sync::mpsc::channel();
+    // A lock taken twice is a hang, which is to fail and not to last.
+    std::thread::spawn(move || {
+        let world = world();
+        let (_pipeline, future) = world.exporter.pipeline(config()).expect("works");
+        let looks = Arc::new(Looks(world.exporter.clone(), AtomicU64::new(0)));
+        let waker = Waker::from(looks.clone());
+        let mut future = pin!(future);
+        assert!(
+            future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(world.exporter.shutdown(SECOND));
+        told.send(looks.1.load(Ordering::SeqCst)).expect("somebody waits");
+    });
+    let woken = tells.recv_timeout(10 * SECOND);
+    assert_eq!(woken, Ok(1));
+}
+
+#[test]
 fn accounts_of_many_short_pipelines_add_up() {
     let world = world();
     for id in 0..20 {

@@ -127,6 +127,7 @@ impl ErrorType {
     }
 
     /// Why a pipeline gives items up between exports.
+    #[cfg(feature = "std")]
     pub(crate) const fn dropped(reason: DropReason) -> Self {
         Self(Cause::Named(match reason {
             DropReason::Cancelled => "cancelled",
@@ -204,6 +205,7 @@ impl Meter {
     }
 
     /// Items that were counted by [`begin`](Self::begin) ended up here, for this reason where they were not delivered.
+    #[cfg(feature = "std")]
     pub(crate) fn settle(&mut self, signal: Signal, counts: ItemCounts, why: ErrorType) {
         self.undo(signal, counts.total());
         self.count(signal, counts, why);

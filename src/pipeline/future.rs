@@ -29,7 +29,7 @@ const VERDICTS_MAX: usize = 64;
 ///
 /// Run it anywhere: await it in a task of its own, or give it a thread by [`run_on_thread`](Self::run_on_thread). It spawns
 /// nothing. It also moves the other exports of its exporters where these have no [driver](crate::Exporter::driver), and
-/// keeps its exporters alive. On [`rt::Blocking`](crate::rt::Blocking) it blocks the thread that polls it until it ends.
+/// keeps its exporters alive until it ends. On [`rt::Blocking`](crate::rt::Blocking) it blocks the thread that polls it until it ends.
 ///
 /// It ends with the pipeline's [`Report`]: after a shutdown, when every handle is gone and everything is settled, or when no
 /// exporter is left that takes anything. Polled again, it gives the report again.
@@ -302,7 +302,12 @@ impl<R: Runtime> Future for PipelineFuture<R> {
             return Poll::Ready(this.shared.report_so_far());
         }
         let runtime = this.runtime.clone();
-        runtime.drive(cx, |cx| this.work(cx))
+        let ended = runtime.drive(cx, |cx| this.work(cx));
+        if ended.is_ready() {
+            // One that is kept after its end must not be what drives the connections.
+            this.endpoints = Vec::new();
+        }
+        ended
     }
 }
 

@@ -255,14 +255,17 @@ impl Shared {
         if self.is_forked() {
             return;
         }
-        let forgotten = {
+        let unanswered = {
             let mut desk = lock(&self.desk);
             let is_it = |wish: &Wish| matches!(wish, Wish::Flush(other, _) if *other == flush);
             // Where nobody runs the future, wishes would pile up.
             desk.wishes.retain(|wish| !is_it(wish));
             desk.flushes.remove(&flush)
         };
-        drop(forgotten);
+        if unanswered.is_some() {
+            lock(&self.delivery).forget_flush(flush);
+        }
+        drop(unanswered);
     }
 
     /// Asks for the end; the report comes with it, or at once where it has come already.

@@ -228,6 +228,11 @@ impl Delivery {
         self.shared.epochs.so_far(flush)
     }
 
+    /// Nobody waits for the answer to a flush any more: none is given.
+    pub fn forget_flush(&mut self, flush: FlushId) {
+        self.shared.epochs.forget(flush);
+    }
+
     /// Whether it is drained, or lost its last endpoint, and everything is settled: nothing will ever be to do again.
     pub fn is_done(&self) -> bool {
         self.is_done

@@ -89,7 +89,7 @@ pub enum DeliveryAction {
         /// The position of its endpoint in the leg.
         endpoint: usize,
     },
-    /// A flush is over; each is answered once.
+    /// A flush is over; each is answered once, but those that were forgotten.
     Flushed {
         /// Which.
         flush: FlushId,
