@@ -124,9 +124,12 @@ pub struct Request {
     items: u64,
     refused: u64,
     body: Body,
-    headers: Option<Arc<[(String, String)]>>,
+    headers: Option<Headers>,
     timeout: Option<Duration>,
 }
+
+/// Header fields of a request's own, in order.
+pub(crate) type Headers = Arc<[(String, String)]>;
 
 impl Request {
     pub(crate) fn new(signal: Signal, items: u64, refused: u64, segments: Vec<Bytes>) -> Self {
@@ -225,17 +228,13 @@ impl Request {
 
     /// What it has for itself: headers and a time.
     #[cfg(feature = "std")]
-    pub(crate) fn own(&self) -> (Option<&Arc<[(String, String)]>>, Option<Duration>) {
+    pub(crate) fn own(&self) -> (Option<&Headers>, Option<Duration>) {
         (self.headers.as_ref(), self.timeout)
     }
 
     /// The same request with these headers and this time for itself.
     #[cfg(feature = "std")]
-    pub(crate) fn with_own(
-        self,
-        headers: Option<Arc<[(String, String)]>>,
-        timeout: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn with_own(self, headers: Option<Headers>, timeout: Option<Duration>) -> Self {
         Self {
             headers,
             timeout,

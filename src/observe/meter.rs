@@ -6,7 +6,9 @@
 use crate::code::Code;
 use crate::encode::Signal;
 use crate::error::{Error, Kind};
-use crate::outcome::{DropReason, ItemCounts, Outcome};
+#[cfg(feature = "std")]
+use crate::outcome::DropReason;
+use crate::outcome::{ItemCounts, Outcome};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -243,6 +245,7 @@ impl Meter {
     }
 
     /// Adds what another meter counted.
+    #[cfg(feature = "std")]
     pub(crate) fn merge(&mut self, other: &Self) {
         for (sum, more) in self.signals.iter_mut().zip(&other.signals) {
             sum.in_flight += more.in_flight;
@@ -285,6 +288,7 @@ impl Histogram {
         self.counts[bucket] += 1;
     }
 
+    #[cfg(feature = "std")]
     fn merge(&mut self, other: &Self) {
         if other.count() == 0 {
             return;
