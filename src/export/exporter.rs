@@ -136,8 +136,17 @@ impl<R: Runtime> Exporter<R> {
     }
 
     /// What the exporter counted about itself, to be exported as metrics by this or another exporter.
+    ///
+    /// An item of a pipeline counts once, from its first export to where it ends up: it is in flight while it waits to be exported
+    /// again, and failed where it is given up then. What is dropped before its first export is in [`stats`](Self::stats) alone.
+    /// Where several exporters share one destination of a pipeline, the first of them tells its items.
     pub fn self_metrics(&self) -> SelfMetrics {
-        self.channel.self_metrics().with_instance(self.instance)
+        let mut metrics = self.channel.self_metrics().with_instance(self.instance);
+        // In another process the pipelines' locks may be held by threads that are not there.
+        if !self.channel.origin.is_foreign() {
+            self.companions.add_meters(&mut metrics);
+        }
+        metrics
     }
 
     /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not

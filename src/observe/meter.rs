@@ -6,7 +6,7 @@
 use crate::code::Code;
 use crate::encode::Signal;
 use crate::error::{Error, Kind};
-use crate::outcome::{ItemCounts, Outcome};
+use crate::outcome::{DropReason, ItemCounts, Outcome};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -126,9 +126,25 @@ impl ErrorType {
         Self(Cause::Named(name))
     }
 
-    /// A reason that is no error of an export, such as an item's expiry in a queue.
-    #[allow(dead_code, reason = "for the account of a pipeline")]
-    pub(crate) const fn named(name: &'static str) -> Self {
+    /// Why a pipeline gives items up between exports.
+    pub(crate) const fn dropped(reason: DropReason) -> Self {
+        Self(Cause::Named(match reason {
+            DropReason::Cancelled => "cancelled",
+            DropReason::Deadline => "timeout",
+            DropReason::Attempts => "attempts_exhausted",
+            DropReason::NotRetryable => "not_retryable",
+            DropReason::MemoryLimit => "memory_limit",
+            DropReason::Shutdown => "shutdown",
+            DropReason::TooLarge => "too_large",
+            DropReason::QueueFull => "queue_full",
+            DropReason::Evicted => "evicted",
+            DropReason::Expired => "expired",
+            DropReason::Forked => "forked",
+        }))
+    }
+
+    #[cfg(test)]
+    const fn named(name: &'static str) -> Self {
         Self(Cause::Named(name))
     }
 }
@@ -187,6 +203,12 @@ impl Meter {
         *in_flight = in_flight.saturating_sub(items);
     }
 
+    /// Items that were counted by [`begin`](Self::begin) ended up here, for this reason where they were not delivered.
+    pub(crate) fn settle(&mut self, signal: Signal, counts: ItemCounts, why: ErrorType) {
+        self.undo(signal, counts.total());
+        self.count(signal, counts, why);
+    }
+
     /// Items have their verdict.
     pub(crate) fn end(&mut self, signal: Signal, items: u64, verdict: &Result<Outcome, Error>) {
         self.undo(signal, items);
@@ -219,7 +241,6 @@ impl Meter {
     }
 
     /// Adds what another meter counted.
-    #[allow(dead_code, reason = "for the account of a pipeline")]
     pub(crate) fn merge(&mut self, other: &Self) {
         for (sum, more) in self.signals.iter_mut().zip(&other.signals) {
             sum.in_flight += more.in_flight;

@@ -84,7 +84,7 @@ impl SelfMetrics {
     }
 
     /// Adds what was counted elsewhere on the way to the same exporter.
-    #[allow(dead_code, reason = "for the account of a pipeline")]
+    #[cfg(feature = "std")]
     pub(crate) fn merge(&mut self, meter: &Meter) {
         self.meter.merge(meter);
     }

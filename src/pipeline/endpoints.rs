@@ -8,6 +8,7 @@ use super::shared::{Shared, add_breaker, add_leg};
 use crate::encode::Signal;
 use crate::error::Error;
 use crate::export::{Companion, Exporter};
+use crate::observe::Meter;
 use crate::rt::Runtime;
 use crate::stats::{Report, Stats};
 use alloc::boxed::Box;
@@ -228,6 +229,13 @@ impl Companion for Member {
         }
         if let Some(endpoint) = leg.endpoints.get(self.position) {
             add_breaker(stats, endpoint);
+        }
+    }
+
+    fn add_meter(&self, sum: &mut Meter) {
+        // As the account.
+        if self.position == 0 {
+            self.shared.add_meter(self.leg, sum);
         }
     }
 

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::stats::{EndpointStats, LegStats, PipelineStats};
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
 use crate::export::lock;
+use crate::observe::Meter;
 use crate::policy::BreakerState;
 use crate::stats::{Report, Stats};
 use crate::time::Instant;
@@ -162,6 +163,14 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> PipelineStats {
         lock(&self.delivery).stats()
+    }
+
+    /// Adds what became of the items of a leg that were exported.
+    pub(super) fn add_meter(&self, leg: usize, sum: &mut Meter) {
+        let meter = lock(&self.delivery).meter(leg).cloned();
+        if let Some(meter) = meter {
+            sum.merge(&meter);
+        }
     }
 
     /// Asks the future for something.

@@ -2,12 +2,13 @@
 //! memory asserted after every event.
 
 use otlp_embed::endpoint::{GRPC_PORT, HTTP_PORT};
-use otlp_embed::pipeline::{Overflow, Pipeline, PipelineConfig, PipelineStats, QueueConfig};
+use otlp_embed::observe::SelfMetrics;
+use otlp_embed::pipeline::{Account, Overflow, Pipeline, PipelineConfig, PipelineStats, QueueConfig};
 use otlp_embed::policy::BreakerState;
 use otlp_embed::testing::collector::{Accepting, Value};
 use otlp_embed::testing::{Answer, Clock, Collector, Link, Network, SimulatedCollector};
 use otlp_embed::time::Instant;
-use otlp_embed::{Config, DropReason, LogBatch, Protocol, Request, Resource, Stats, TraceBatch};
+use otlp_embed::{Config, DropReason, LogBatch, Protocol, Request, Resource, Signal, Stats, TraceBatch};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -297,6 +298,7 @@ pub fn run(plan: Plan) -> Day {
         assert!(bytes <= BUDGET + EXCESS, "{account:?}");
         assert!(stats.bytes_in_flight <= BUDGET + EXCESS, "{stats:?}");
         bytes_max.set(bytes_max.get().max(bytes));
+        check_metrics(&exporter.self_metrics(), &account.total);
         let state = account.legs[0].endpoints[0].breaker;
         let before = *breaker.borrow().last().expect("the first is there");
         let begun = account.total.batches - batches.replace(account.total.batches);
@@ -351,6 +353,25 @@ pub fn run(plan: Plan) -> Day {
         breaker: breaker.into_inner(),
         diary,
     }
+}
+
+/// The self-metrics tell what the account does, as far as it was ever exported (spec 55).
+fn check_metrics(metrics: &SelfMetrics, account: &Account) {
+    let sum = |of: &dyn Fn(Signal) -> u64| Signal::ALL.into_iter().map(of).sum::<u64>();
+    let failed = sum(&|signal| metrics.failed(signal).map(|(_, items)| items).sum());
+    assert_eq!(
+        sum(&|signal| metrics.exported(signal)),
+        account.delivered,
+        "{metrics:?}"
+    );
+    assert!(
+        failed <= account.dropped_total() + account.rejected + account.unknown,
+        "{failed}: {account:?}"
+    );
+    // What came back waits in the queue, and is in flight still.
+    let in_flight = sum(&|signal| metrics.in_flight(signal));
+    let bounds = account.in_flight..=account.in_flight + account.queued;
+    assert!(bounds.contains(&in_flight), "{in_flight}: {account:?}");
 }
 
 /// The items that the collector accepted, and how often it did beyond once.

@@ -50,8 +50,9 @@ impl<P: Connection> Engine<P> {
         };
         let stats = &mut self.stats;
         stats.bytes_in_flight -= machine.held_bytes() as u64;
-        let (signal, is_managed) = (machine.signal(), machine.is_managed());
-        if !is_managed {
+        let signal = machine.signal();
+        // The items of a managed export are booked by its owner, which may export them again; the export is one of its own.
+        if !machine.is_managed() {
             stats.in_flight -= machine.items();
             book(stats, counts, reason);
             self.meter.end(signal, machine.items(), verdict);
@@ -66,14 +67,12 @@ impl<P: Connection> Engine<P> {
         match family {
             Some(family) => {
                 self.settle_part(family, id);
-                if let (Some(end), false) = (self.family_end(family, end), is_managed) {
+                if let Some(end) = self.family_end(family, end) {
                     self.meter.time(signal, end, took);
                 }
             }
             None => {
-                if !is_managed {
-                    self.meter.time(signal, end, took);
-                }
+                self.meter.time(signal, end, took);
                 self.stats.exports_in_flight -= 1;
                 self.settled.push_back(id);
             }

@@ -11,6 +11,7 @@ use super::policies::{AdaptiveBatchSize, Permit, RateUnit};
 use super::types::{BatchId, DeliveryEvent};
 use super::verdict::{ExportVerdict, VerdictClass};
 use crate::encode::{Request, Signal};
+use crate::observe::{ErrorType, Meter};
 use crate::outcome::{DropReason, ItemCounts};
 use crate::pipeline::queue::buffer::{Buffer, Entry, LaneId};
 use crate::pipeline::stats::{Account, LegStats};
@@ -90,6 +91,8 @@ pub(super) struct Leg {
     has_expired: bool,
     outage: Option<Outage>,
     last_error: Option<String>,
+    /// Items from their first export to where they end up.
+    meter: Meter,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +128,7 @@ impl Leg {
             has_expired: false,
             outage: None,
             last_error: None,
+            meter: Meter::default(),
         }
     }
 
@@ -337,6 +341,9 @@ impl Leg {
             (Some(over), None | Some(DropReason::Cancelled)) => over,
             (_, reason) => reason.unwrap_or(DropReason::NotRetryable),
         };
+        let signal = self.buffer.signal(flight.lane);
+        let why = verdict.error_type.unwrap_or(ErrorType::REJECTED);
+        self.meter.settle(signal, counts, why);
         self.settle(shared, flight.epoch, counts, Some(reason));
         if verdict.is_gone {
             self.lose_endpoint(shared, flight.endpoint);
@@ -367,6 +374,9 @@ impl Leg {
             Some(_) => dropped(flight.items),
             None => unknown(flight.items),
         };
+        let signal = self.buffer.signal(flight.lane);
+        let why = reason.or(shared.over).unwrap_or(DropReason::Shutdown);
+        self.meter.settle(signal, counts, ErrorType::dropped(why));
         self.settle(shared, flight.epoch, counts, reason);
         self.refresh(shared, flight.lane);
     }
@@ -397,6 +407,11 @@ impl Leg {
             }
             self.refresh(shared, lane);
         }
+    }
+
+    /// What became of the items that were exported.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {

@@ -41,6 +41,7 @@ pub use types::{Admission, BatchId, DeliveryAction, DeliveryEvent, DeliveryFact,
 pub use verdict::{ExportVerdict, VerdictClass};
 
 use crate::encode::{Request, Signal};
+use crate::observe::Meter;
 use crate::outcome::DropReason;
 use crate::pipeline::stats::PipelineStats;
 use crate::time::Instant;
@@ -215,6 +216,11 @@ impl Delivery {
         let born = self.open.oldest_born();
         let legs = self.legs.iter().map(|leg| leg.stats(now, open, born));
         PipelineStats::of(legs.collect())
+    }
+
+    /// What became of the items of a leg from their first export on, for the self-metrics of an exporter.
+    pub(crate) fn meter(&self, leg: usize) -> Option<&Meter> {
+        self.legs.get(leg).map(Leg::meter)
     }
 
     /// What a flush would be answered now, where it waits still.

@@ -2,6 +2,7 @@
 
 use super::{InFlight, Leg, Outage, Queued, Shared, dropped, unknown};
 use crate::encode::{Request, Signal};
+use crate::observe::ErrorType;
 use crate::outcome::{DropReason, ItemCounts};
 use crate::pipeline::delivery::endpoint::{Hold, Taken};
 use crate::pipeline::delivery::types::{BatchId, DeliveryAction, DeliveryEvent};
@@ -20,7 +21,7 @@ impl Leg {
             epoch,
             admitted,
             unanswered,
-            ..
+            is_returned,
         } = first.value;
         let request = if count == 1 {
             request
@@ -50,6 +51,10 @@ impl Leg {
             permit: taken.permit,
             submitted: shared.now,
         };
+        // Items are in flight for the self-metrics until they end up somewhere, however often they are exported.
+        if !is_returned {
+            self.meter.begin(request.signal(), items);
+        }
         shared.actions.push_back(DeliveryAction::Export {
             batch,
             leg: self.index,
@@ -157,6 +162,11 @@ impl Leg {
             true => unknown(entry.items),
             false => dropped(entry.items),
         };
+        // What was never exported is no exporter's matter.
+        if entry.value.is_returned {
+            let signal = entry.value.request.signal();
+            self.meter.settle(signal, counts, ErrorType::dropped(reason));
+        }
         self.settle(shared, entry.value.epoch, counts, Some(reason));
         shared.garbage.requests.push(entry.value.request);
     }
