@@ -92,7 +92,7 @@ fn reservations_keep_concurrent_producers_within_the_bound() {
 }
 
 #[test]
-fn drop_newest_counts_what_comes_and_tells_it_once() {
+fn drop_newest_counts_what_comes_and_tells_all_of_it() {
     let mut world = World::new(bounded(6, Overflow::DropNewest));
     for _ in 0..3 {
         world.push(&request(2));
@@ -106,17 +106,25 @@ fn drop_newest_counts_what_comes_and_tells_it_once() {
         (account.accepted, account.dropped_for(DropReason::QueueFull)),
         (16, 10)
     );
-    let overflows = |world: &World| {
-        let is_overflow = |event: &&DeliveryEvent| matches!(event, DeliveryEvent::QueueOverflow { .. });
-        world.events.iter().filter(is_overflow).count()
+    let overflows = |world: &mut World| {
+        let lost = world.events.drain(..).filter_map(|event| match event {
+            DeliveryEvent::Lost {
+                reason: DropReason::QueueFull,
+                dropped,
+                full,
+                ..
+            } => Some((dropped, full.0)),
+            _ => None,
+        });
+        lost.fold((0, 0), |sum, (dropped, held)| (sum.0 + dropped, held))
     };
-    assert_eq!(overflows(&world), 1);
+    assert_eq!(overflows(&mut world), (10, 6), "each of them is told");
     world.deliver_all();
     for _ in 0..4 {
         world.push(&request(2));
     }
     world.tick();
-    assert_eq!(overflows(&world), 2, "there was room in between");
+    assert_eq!(overflows(&mut world), (2, 6));
     world.deliver_all();
     assert_eq!(world.account().delivered, 12);
 }

@@ -295,31 +295,53 @@ impl<R: Runtime> Channel<R> {
         });
     }
 
-    /// Tells of something that happened to `items` in a layer above, under the same limit as what the engine tells.
+    /// Tells of something that happened to `items` in a layer above, under the same limit as what the engine tells. Whether it
+    /// was told.
     pub(crate) fn tell(
         &self,
         endpoint: Option<&Arc<str>>,
         kind: EventKind,
         items: u64,
         make: impl FnOnce() -> Transition<'static>,
-    ) {
+    ) -> bool {
         if self.origin.is_foreign() {
-            return;
+            return false;
         }
         self.hold(None, |core, _| {
             let now = core.runtime.now();
-            core.engine.tell(now, endpoint, kind, items, make);
-        });
+            core.engine.tell(now, endpoint, kind, items, make)
+        })
     }
 
-    /// Items that another account books were lost.
-    pub(crate) fn note_loss(&self, signal: Signal, reason: Option<DropReason>, dropped: u64, unknown: u64) {
+    /// Has the next event of a kind told whenever it comes.
+    pub(crate) fn release(&self, endpoint: Option<&Arc<str>>, kind: EventKind) {
+        if !self.origin.is_foreign() {
+            lock(&self.core).engine.release(endpoint, kind);
+        }
+    }
+
+    /// How errors name the endpoint of a signal, or that of all of them, where there is one.
+    pub(crate) fn name_of(&self, signal: Option<Signal>) -> Option<Arc<str>> {
         if self.origin.is_foreign() {
-            return;
+            return None;
+        }
+        lock(&self.core).engine.name_of(signal).cloned()
+    }
+
+    /// Items that another account books were lost. Whether there is an outage that tells it with its end.
+    pub(crate) fn note_loss(
+        &self,
+        signal: Signal,
+        reason: Option<DropReason>,
+        dropped: u64,
+        unknown: u64,
+    ) -> bool {
+        if self.origin.is_foreign() {
+            return false;
         }
         lock(&self.core)
             .engine
-            .note_loss(signal, reason, dropped, unknown);
+            .note_loss(signal, reason, dropped, unknown)
     }
 
     /// Pumps, and returns the verdict of `id` once it is there. `key` is the caller's place among the waiters, where it

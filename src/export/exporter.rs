@@ -116,23 +116,43 @@ impl<R: Runtime> Exporter<R> {
 
     /// Tells the observer of something that happened to `items` in a layer above: once a minute for each kind and endpoint, as
     /// what the exporter tells by itself, and in order with that. `make` is asked for the words where it is told. The channel
-    /// is held while it is queued, and released before the observer is called.
-    #[allow(dead_code, reason = "for what is built on an exporter")]
+    /// is held while it is queued, and released before the observer is called. Whether it was told.
     pub(crate) fn tell(
         &self,
         endpoint: Option<&Arc<str>>,
         kind: EventKind,
         items: u64,
         make: impl FnOnce() -> Transition<'static>,
+    ) -> bool {
+        self.channel.tell(endpoint, kind, items, make)
+    }
+
+    /// Tells of the end of something whose beginning was told, however short that was ago.
+    pub(crate) fn tell_end(
+        &self,
+        endpoint: Option<&Arc<str>>,
+        kind: EventKind,
+        make: impl FnOnce() -> Transition<'static>,
     ) {
-        self.channel.tell(endpoint, kind, items, make);
+        self.channel.release(endpoint, kind);
+        self.channel.tell(endpoint, kind, 0, make);
+    }
+
+    /// How errors name the endpoint of a signal, or that of all of them, where there is one.
+    pub(crate) fn name_of(&self, signal: Option<Signal>) -> Option<Arc<str>> {
+        self.channel.name_of(signal)
     }
 
     /// Items that another account books were given up or left without an answer: told with the end of the outage, if there is
-    /// one.
-    #[allow(dead_code, reason = "for what is built on an exporter")]
-    pub(crate) fn note_loss(&self, signal: Signal, reason: Option<DropReason>, dropped: u64, unknown: u64) {
-        self.channel.note_loss(signal, reason, dropped, unknown);
+    /// one. Whether there is.
+    pub(crate) fn note_loss(
+        &self,
+        signal: Signal,
+        reason: Option<DropReason>,
+        dropped: u64,
+        unknown: u64,
+    ) -> bool {
+        self.channel.note_loss(signal, reason, dropped, unknown)
     }
 
     /// What the exporter counted about itself, to be exported as metrics by this or another exporter.

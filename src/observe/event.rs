@@ -13,7 +13,8 @@ use core::time::Duration;
 /// At most one event of a kind and an endpoint is told a minute; the next one carries how many were kept back. An outage
 /// and its end are kept together: each [`OutageBegan`](Transition::OutageBegan) that is told is followed by its
 /// [`Recovered`](Transition::Recovered), and of an endpoint that comes and goes many times a minute one pair a minute is
-/// told, which carries the count and the losses of the others.
+/// told, which carries the count and the losses of the others. Likewise each [`BreakerOpened`](Transition::BreakerOpened) that is
+/// told is followed by its [`BreakerClosed`](Transition::BreakerClosed), once the breaker closes.
 ///
 /// Its `Display` is one line in an operator's words: where, what, since when, how much was lost, what to do. Values of
 /// headers and credentials are never in it.
@@ -109,6 +110,18 @@ pub enum Transition<'a> {
         bytes: u64,
         /// As many bytes as may be in use.
         bytes_max: u64,
+        /// Items in a queue, and as many as it takes; `None` where items are not limited.
+        held: Option<(u64, u64)>,
+    },
+    /// Items waited in a pipeline's queue for as long as an item may, and were given up.
+    #[non_exhaustive]
+    Expired {
+        /// What they are.
+        signal: Signal,
+        /// How many: dropped, and unknown where they had been sent and not answered.
+        items: u64,
+        /// How long an item may wait.
+        after: Duration,
     },
     /// Settings that were passed over, with the reason of each.
     #[non_exhaustive]
@@ -166,6 +179,8 @@ pub enum EventKind {
     MemoryLimitReached,
     /// [`Transition::BudgetReached`] of a pipeline's queue.
     QueueLimitReached,
+    /// [`Transition::Expired`].
+    Expired,
     /// [`Transition::ConfigRefused`].
     ConfigRefused,
     /// [`Transition::ConfigWarned`].
@@ -261,6 +276,7 @@ impl Event<'_> {
                 budget: Budget::Queue,
                 ..
             } => EventKind::QueueLimitReached,
+            Transition::Expired { .. } => EventKind::Expired,
             Transition::ConfigRefused { .. } => EventKind::ConfigRefused,
             Transition::ConfigWarned { .. } => EventKind::ConfigWarned,
             Transition::BreakerOpened { .. } => EventKind::BreakerOpened,
@@ -365,6 +381,7 @@ impl fmt::Display for Transition<'_> {
                 reason,
                 bytes,
                 bytes_max,
+                held,
             } => {
                 let (room, setting) = match budget {
                     Budget::Memory => ("memory limit", "with_memory_limit"),
@@ -372,12 +389,24 @@ impl fmt::Display for Transition<'_> {
                 };
                 write!(
                     f,
-                    "the {room} is reached, {items} {} were dropped ({}): {bytes} of {bytes_max} bytes are in use; send \
-                     less, or raise {setting}",
+                    "the {room} is reached, {items} {} were dropped ({}): ",
                     noun(*signal),
                     reason.as_str()
+                )?;
+                if let Some((items, items_max)) = held {
+                    write!(f, "{items} of {items_max} items and ")?;
+                }
+                write!(
+                    f,
+                    "{bytes} of {bytes_max} bytes are in use; send less, or raise {setting}"
                 )
             }
+            Self::Expired { signal, items, after } => write!(
+                f,
+                "{items} {} were given up: no export of them succeeded within {}; a longer with_max_elapsed bridges more",
+                noun(*signal),
+                Time(*after)
+            ),
             Self::ConfigRefused { settings } => listed(f, "settings were passed over", settings),
             Self::ConfigWarned { settings } => listed(f, "settings are probably not meant", settings),
             Self::BreakerOpened { pause } => write!(
@@ -540,6 +569,7 @@ mod tests {
                     reason: DropReason::MemoryLimit,
                     bytes: 90,
                     bytes_max: 100,
+                    held: None,
                 },
                 "the memory limit is reached, 7 data points were dropped (memory limit): 90 of 100 bytes are in use; send \
                  less, or raise with_memory_limit",

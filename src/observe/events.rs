@@ -110,8 +110,8 @@ impl Events {
     }
 
     /// Lets the next event be told at once: there is no later.
-    pub(crate) fn release(&mut self, endpoint: &Arc<str>, kind: EventKind) {
-        self.limiter.release(&(kind, Some(endpoint.clone())));
+    pub(crate) fn release(&mut self, endpoint: Option<&Arc<str>>, kind: EventKind) {
+        self.limiter.release(&(kind, endpoint.cloned()));
     }
 
     fn queue_up(

@@ -2,7 +2,7 @@
 
 use super::config::{GRPC_BATCH_BYTES_MAX, PipelineConfig};
 use super::delivery::{Choice, Delivery, DeliveryConfig, LegConfig};
-use super::future::{Endpoint, PipelineFuture};
+use super::future::{Bounds, Endpoint, PipelineFuture};
 use super::pipeline::Pipeline;
 use super::shared::{Shared, add_breaker, add_leg};
 use crate::encode::Signal;
@@ -95,7 +95,12 @@ impl<R: Runtime> Endpoints<R> {
                 endpoints.push(Endpoint::new(leg, position, exporter, exporters.len()));
             }
         }
-        let future = PipelineFuture::new(shared.clone(), runtime, endpoints, config.batch_bytes_max);
+        let bounds = Bounds {
+            items_max: config.queue.items_max,
+            bytes_max: config.queue.bytes_max as u64,
+            max_elapsed: config.max_elapsed,
+        };
+        let future = PipelineFuture::new(shared.clone(), runtime, endpoints, config.batch_bytes_max, bounds);
         Ok((Pipeline::new(shared), future))
     }
 

@@ -1,5 +1,7 @@
 //! The future of a pipeline: moves facts and actions between its delivery and its exporters.
 
+mod tell;
+
 use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
 use super::endpoints::batch_bytes_max;
 use super::shared::{Shared, Wish, stats_of};
@@ -16,6 +18,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use futures_core::FusedFuture;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +51,7 @@ pub struct PipelineFuture<R: Runtime> {
     endpoints: Vec<Endpoint<R>>,
     /// What the user set for the bytes of a batch.
     batch_bytes_max: Option<usize>,
+    bounds: Bounds,
     report: Option<Report>,
 }
 
@@ -62,6 +66,15 @@ pub(super) struct Endpoint<R: Runtime> {
     /// The most bytes of a batch here, by signal, as they were last told.
     bytes_max: [u64; Signal::ALL.len()],
     exporter: Exporter<R>,
+    /// Since when its circuit breaker is not closed, and whether the observer was told.
+    stopped: Option<(Instant, bool)>,
+}
+
+/// The bounds of a pipeline's queue, for the observer.
+pub(super) struct Bounds {
+    pub(super) items_max: u64,
+    pub(super) bytes_max: u64,
+    pub(super) max_elapsed: Duration,
 }
 
 impl<R: Runtime> Endpoint<R> {
@@ -75,6 +88,7 @@ impl<R: Runtime> Endpoint<R> {
             has_others: of > 1,
             bytes_max: [u64::MAX; Signal::ALL.len()],
             exporter: exporter.clone(),
+            stopped: None,
         }
     }
 }
@@ -88,6 +102,7 @@ impl<R: Runtime> PipelineFuture<R> {
         runtime: R,
         endpoints: Vec<Endpoint<R>>,
         batch_bytes_max: Option<usize>,
+        bounds: Bounds,
     ) -> Self {
         Self {
             shared,
@@ -95,6 +110,7 @@ impl<R: Runtime> PipelineFuture<R> {
             runtime,
             endpoints,
             batch_bytes_max,
+            bounds,
             report: None,
         }
     }
@@ -105,7 +121,7 @@ impl<R: Runtime> PipelineFuture<R> {
         self.shared.register(cx.waker());
         for _ in 0..ROUNDS_MAX {
             self.grant();
-            self.shared.handle(self.runtime.now(), DeliveryFact::Tick);
+            self.handle(DeliveryFact::Tick);
             let has_acted = self.act();
             if let Some(report) = &self.report {
                 return Poll::Ready(report.clone());
@@ -135,7 +151,15 @@ impl<R: Runtime> PipelineFuture<R> {
                 Wish::Drain(timeout) => DeliveryFact::Drain { until: now + timeout },
                 Wish::Orphaned => DeliveryFact::Drain { until: Instant::MAX },
             };
-            self.shared.handle(now, fact);
+            self.handle(fact);
+        }
+    }
+
+    /// Tells the delivery a fact, and the observer what comes of it: before anything else happens, so that what an outage cost
+    /// is known when it ends.
+    fn handle(&mut self, fact: DeliveryFact) {
+        if self.shared.handle(self.runtime.now(), fact) {
+            self.tell_events();
         }
     }
 
@@ -160,7 +184,6 @@ impl<R: Runtime> PipelineFuture<R> {
     }
 
     fn export(&mut self, batch: BatchId, at: (usize, usize), request: Request, unanswered: bool) {
-        let now = self.runtime.now();
         let Some(endpoint) = self.endpoint(at) else { return };
         let managed = Managed {
             unanswered,
@@ -168,7 +191,7 @@ impl<R: Runtime> PipelineFuture<R> {
         };
         let id = endpoint.flight.submit(request, Some(managed));
         endpoint.batches.insert(id, batch);
-        self.shared.handle(now, DeliveryFact::Submitted(batch));
+        self.handle(DeliveryFact::Submitted(batch));
     }
 
     fn cancel(&mut self, batch: BatchId, at: (usize, usize)) {
@@ -178,7 +201,7 @@ impl<R: Runtime> PipelineFuture<R> {
         endpoint.batches.remove(&id);
         if let Some(result) = endpoint.flight.cancel(id) {
             let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
-            self.shared.handle(self.runtime.now(), fact);
+            self.handle(fact);
         }
     }
 
@@ -203,15 +226,16 @@ impl<R: Runtime> PipelineFuture<R> {
     /// Takes the verdicts of the exporters.
     fn collect(&mut self, cx: &mut Context<'_>) -> bool {
         let mut has_moved = false;
-        for endpoint in &mut self.endpoints {
+        for at in 0..self.endpoints.len() {
             for _ in 0..VERDICTS_MAX {
+                let endpoint = &mut self.endpoints[at];
                 let Poll::Ready((id, result)) = endpoint.flight.poll(cx) else {
                     break;
                 };
                 has_moved = true;
                 if let Some(batch) = endpoint.batches.remove(&id) {
                     let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
-                    self.shared.handle(self.runtime.now(), fact);
+                    self.handle(fact);
                 }
             }
         }
@@ -261,16 +285,14 @@ impl<R: Runtime> PipelineFuture<R> {
 
     /// Ends everything now.
     fn abandon(&mut self, reason: DropReason) -> Report {
-        let now = self.runtime.now();
-        for endpoint in &mut self.endpoints {
-            for (id, batch) in endpoint.batches.drain() {
-                if let Some(result) = endpoint.flight.cancel(id) {
-                    let fact = DeliveryFact::Ended(batch, ExportVerdict::from_export(result));
-                    self.shared.handle(now, fact);
+        for at in 0..self.endpoints.len() {
+            for (id, batch) in core::mem::take(&mut self.endpoints[at].batches) {
+                if let Some(result) = self.endpoints[at].flight.cancel(id) {
+                    self.handle(DeliveryFact::Ended(batch, ExportVerdict::from_export(result)));
                 }
             }
         }
-        self.shared.handle(now, DeliveryFact::Abandon(reason));
+        self.handle(DeliveryFact::Abandon(reason));
         while let Some(action) = self.shared.next_action() {
             self.tell(action);
         }

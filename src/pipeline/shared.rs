@@ -4,8 +4,8 @@
 //! and everybody woken outside of it.
 
 use super::delivery::{
-    Admission, Delivery, DeliveryAction, DeliveryFact, FlushId, FlushReport, Garbage, OpenBatch, OpenKey,
-    OpenTicket,
+    Admission, Delivery, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId, FlushReport, Garbage,
+    OpenBatch, OpenKey, OpenTicket,
 };
 use super::queue::{Line, Place};
 use super::refusal::Refusal;
@@ -362,14 +362,20 @@ impl Shared {
         core::mem::take(&mut lock(&self.desk).wishes)
     }
 
-    /// Tells the delivery a fact.
-    pub(super) fn handle(&self, now: Instant, fact: DeliveryFact) {
-        let garbage = {
+    /// Tells the delivery a fact. Whether there is something to tell the observer.
+    pub(super) fn handle(&self, now: Instant, fact: DeliveryFact) -> bool {
+        let (has_events, garbage) = {
             let mut delivery = lock(&self.delivery);
             delivery.handle(now, fact);
-            delivery.take_garbage()
+            (delivery.has_events(), delivery.take_garbage())
         };
         drop(garbage);
+        has_events
+    }
+
+    /// What the observer is to be told.
+    pub(super) fn next_event(&self) -> Option<DeliveryEvent> {
+        lock(&self.delivery).poll_event()
     }
 
     /// Tells the delivery how many bytes a batch may have at a leg.

@@ -89,12 +89,29 @@ impl<P: Connection> Engine<P> {
         kind: EventKind,
         items: u64,
         make: impl FnOnce() -> Transition<'static>,
-    ) {
+    ) -> bool {
         self.advance_clock(now);
-        self.events.tell(self.now, endpoint, kind, items, make);
+        self.events.tell(self.now, endpoint, kind, items, make)
     }
 
-    /// Items that another account books were given up, or left without an answer: told with the end of the outage.
+    /// Has the next event of a kind told whenever it comes: it is the end of something that was told to have begun.
+    #[cfg(feature = "std")]
+    pub(crate) fn release(&mut self, endpoint: Option<&Arc<str>>, kind: EventKind) {
+        self.events.release(endpoint, kind);
+    }
+
+    /// How errors name the endpoint of a signal, or that of all of them, where there is one.
+    #[cfg(feature = "std")]
+    pub(crate) fn name_of(&self, signal: Option<Signal>) -> Option<&Arc<str>> {
+        match (signal, &*self.settings.lanes) {
+            (Some(signal), _) => Some(&self.settings.route(signal).endpoint_name),
+            (None, [lane]) => Some(&lane.endpoint_name),
+            (None, _) => None,
+        }
+    }
+
+    /// Items that another account books were given up, or left without an answer: told with the end of the outage. Whether
+    /// there is one.
     #[cfg(feature = "std")]
     pub(crate) fn note_loss(
         &mut self,
@@ -102,9 +119,9 @@ impl<P: Connection> Engine<P> {
         reason: Option<DropReason>,
         dropped: u64,
         unknown: u64,
-    ) {
+    ) -> bool {
         let lane = self.settings.route(signal).lane;
-        self.lanes[lane].health.handle_loss(reason, dropped, unknown);
+        self.lanes[lane].health.handle_loss(reason, dropped, unknown)
     }
 
     /// Tells what became of the configuration.
@@ -229,6 +246,7 @@ impl<P: Connection> Engine<P> {
             reason: DropReason::MemoryLimit,
             bytes,
             bytes_max,
+            held: None,
         };
         self.events
             .tell(self.now, None, EventKind::MemoryLimitReached, items, make);

@@ -96,11 +96,12 @@ impl Health {
         }
     }
 
-    /// Items were given up, or left without an answer.
-    pub(super) fn handle_loss(&mut self, reason: Option<DropReason>, dropped: u64, unknown: u64) {
+    /// Items were given up, or left without an answer. Whether that is a part of an outage.
+    pub(super) fn handle_loss(&mut self, reason: Option<DropReason>, dropped: u64, unknown: u64) -> bool {
         if let Some(outage) = &mut self.current {
             outage.cost.lost.add(reason, dropped, unknown);
         }
+        self.current.is_some()
     }
 
     /// Tells what may be told.
@@ -146,8 +147,8 @@ impl Health {
 
     /// Tells what is left to tell: there is no later.
     pub(super) fn finish(&mut self, now: Instant, endpoint: &Arc<str>, events: &mut Events) {
-        events.release(endpoint, EventKind::OutageBegan);
-        events.release(endpoint, EventKind::Recovered);
+        events.release(Some(endpoint), EventKind::OutageBegan);
+        events.release(Some(endpoint), EventKind::Recovered);
         self.reconcile(now, endpoint, events);
     }
 

@@ -39,6 +39,7 @@ pub(super) struct InFlight {
     pub leg: usize,
     pub endpoint: usize,
     batch: BatchId,
+    signal: Signal,
     lane: LaneId,
     seq: u64,
     items: u64,
@@ -88,18 +89,20 @@ pub(super) struct Leg {
     account: Account,
     /// Signals that lost items to a full queue since there was room.
     overflowing: [bool; Signal::ALL.len()],
-    has_expired: bool,
-    outage: Option<Outage>,
+    /// Items and bytes held when it was last found full.
+    pub full: (u64, u64),
+    /// Items given up that nobody was told of yet.
+    lost: Lost,
     last_error: Option<String>,
     /// Items from their first export to where they end up.
     meter: Meter,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Outage {
-    since: Instant,
-    dropped: u64,
-    unknown: u64,
+/// Items that were given up, by signal and reason: those that were dropped, and those that may have arrived.
+#[derive(Debug, Default)]
+struct Lost {
+    counts: [[(u64, u64); DropReason::ALL.len()]; Signal::ALL.len()],
+    is_any: bool,
 }
 
 impl Leg {
@@ -125,8 +128,8 @@ impl Leg {
             is_gone: false,
             account: Account::default(),
             overflowing: [false; Signal::ALL.len()],
-            has_expired: false,
-            outage: None,
+            full: (0, 0),
+            lost: Lost::default(),
             last_error: None,
             meter: Meter::default(),
         }
@@ -166,28 +169,30 @@ impl Leg {
     }
 
     /// Items that were accepted, and settle without having been queued.
-    pub fn lose(&mut self, shared: &mut Shared, epoch: u64, items: u64, reason: DropReason) {
-        self.settle(shared, epoch, dropped(items), Some(reason));
+    pub fn lose(&mut self, shared: &mut Shared, signal: Signal, epoch: u64, items: u64, reason: DropReason) {
+        self.settle(shared, signal, epoch, dropped(items), reason);
     }
 
     /// Items that come to a full queue: accepted, dropped, and of no epoch.
     pub fn refuse(&mut self, shared: &mut Shared, signal: Signal, items: u64) {
         self.account.accepted += items;
         self.account.dropped[DropReason::QueueFull.index()] += items;
-        self.overflow(shared, signal, DropReason::QueueFull);
+        self.lost.add(signal, DropReason::QueueFull, dropped(items));
+        self.overflow(shared, signal);
     }
 
     /// Items that a batch refused for their size: they never came to the queue, and belong to no epoch.
-    pub fn refuse_too_large(&mut self, items: u64) {
+    pub fn refuse_too_large(&mut self, signal: Signal, items: u64) {
+        self.lost.add(signal, DropReason::TooLarge, dropped(items));
         self.account.accepted += items;
         self.account.dropped[DropReason::TooLarge.index()] += items;
     }
 
     /// A closed batch finds no room here, though it had elsewhere.
     pub fn lose_newest(&mut self, shared: &mut Shared, closed: Closed) {
-        let items = closed.request.items();
-        self.lose(shared, closed.epoch, items, DropReason::QueueFull);
-        self.overflow(shared, closed.key.signal, DropReason::QueueFull);
+        let (signal, items) = (closed.key.signal, closed.request.items());
+        self.lose(shared, signal, closed.epoch, items, DropReason::QueueFull);
+        self.overflow(shared, signal);
         shared.garbage.requests.push(closed.request);
     }
 
@@ -203,7 +208,7 @@ impl Leg {
         };
         self.give_up(shared, entry, DropReason::Evicted);
         self.refresh(shared, lane);
-        self.overflow(shared, signal, DropReason::Evicted);
+        self.overflow(shared, signal);
         true
     }
 
@@ -266,7 +271,7 @@ impl Leg {
             self.lanes[lane.index()].timer = None;
             while self.is_expired(shared, lane) {
                 let entry = self.buffer.pop_front(lane).expect("an expired entry");
-                self.expire(shared, entry);
+                self.give_up(shared, entry, DropReason::Expired);
             }
             self.refresh(shared, lane);
         }
@@ -336,7 +341,7 @@ impl Leg {
         // What an exporter does not account for is nowhere to be found.
         let mut remainder = core::mem::take(&mut verdict.remainder);
         remainder.retain(|request| !request.is_empty());
-        let back = remainder.iter().map(Request::items).sum();
+        let back: u64 = remainder.iter().map(Request::items).sum();
         let mut counts = verdict.counts;
         let known = counts.total() + back;
         debug_assert_eq!(
@@ -349,14 +354,12 @@ impl Leg {
             (Some(over), None | Some(DropReason::Cancelled)) => over,
             (_, reason) => reason.unwrap_or(DropReason::NotRetryable),
         };
-        let signal = self.buffer.signal(flight.lane);
         let why = verdict.error_type.unwrap_or(ErrorType::REJECTED);
-        self.meter.settle(signal, counts, why);
-        self.settle(shared, flight.epoch, counts, Some(reason));
+        self.meter.settle(flight.signal, counts, why);
+        self.settle(shared, flight.signal, flight.epoch, counts, reason);
         if verdict.is_gone {
             self.lose_endpoint(shared, flight.endpoint);
         }
-        self.follow_outage(shared, &verdict, counts, back);
         if remainder.is_empty() {
             self.release_hold(shared.now, &flight);
         } else {
@@ -381,10 +384,10 @@ impl Leg {
             Some(_) => dropped(flight.items),
             None => unknown(flight.items),
         };
-        let signal = self.buffer.signal(flight.lane);
-        let why = reason.or(shared.over).unwrap_or(DropReason::Shutdown);
-        self.meter.settle(signal, counts, ErrorType::dropped(why));
-        self.settle(shared, flight.epoch, counts, reason);
+        let reason = reason.or(shared.over).unwrap_or(DropReason::Shutdown);
+        self.meter
+            .settle(flight.signal, counts, ErrorType::dropped(reason));
+        self.settle(shared, flight.signal, flight.epoch, counts, reason);
         self.refresh(shared, flight.lane);
     }
 
@@ -421,6 +424,23 @@ impl Leg {
         &self.meter
     }
 
+    /// Items that were given up since the last question, for one reason of one signal.
+    pub fn poll_lost(&mut self) -> Option<DeliveryEvent> {
+        let (signal, reason, (dropped, unknown)) = self.lost.poll()?;
+        Some(DeliveryEvent::Lost {
+            leg: self.index,
+            signal,
+            reason,
+            dropped,
+            unknown,
+            full: self.full,
+        })
+    }
+
+    pub fn has_lost(&self) -> bool {
+        self.lost.is_any
+    }
+
     pub fn next_timeout(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
         earlier(timer, self.blocked_until)
@@ -444,6 +464,31 @@ impl Leg {
             batcher: self.batch.stats(),
             last_error: self.last_error.clone(),
         }
+    }
+}
+
+impl Lost {
+    fn add(&mut self, signal: Signal, reason: DropReason, counts: ItemCounts) {
+        let (dropped, unknown) = &mut self.counts[signal.index()][reason.index()];
+        *dropped += counts.dropped;
+        *unknown += counts.unknown;
+        self.is_any |= counts.dropped + counts.unknown > 0;
+    }
+
+    fn poll(&mut self) -> Option<(Signal, DropReason, (u64, u64))> {
+        if !self.is_any {
+            return None;
+        }
+        for signal in Signal::ALL {
+            for reason in DropReason::ALL {
+                let count = core::mem::take(&mut self.counts[signal.index()][reason.index()]);
+                if count != (0, 0) {
+                    return Some((signal, reason, count));
+                }
+            }
+        }
+        self.is_any = false;
+        None
     }
 }
 

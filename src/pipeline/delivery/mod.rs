@@ -93,6 +93,8 @@ struct Shared {
     over: Option<DropReason>,
     actions: VecDeque<DeliveryAction>,
     events: VecDeque<DeliveryEvent>,
+    /// Whether a queue began to overflow, which the driver is to tell.
+    overflows: bool,
     garbage: Garbage,
 }
 
@@ -126,6 +128,7 @@ impl Delivery {
                 over: None,
                 actions: VecDeque::new(),
                 events: VecDeque::new(),
+                overflows: false,
                 garbage: Garbage::default(),
             },
             seq: 0,
@@ -173,6 +176,7 @@ impl Delivery {
         // Whatever asked for the driver has it.
         self.wake = false;
         self.is_signalled = false;
+        self.shared.overflows = false;
         debug_assert!(
             self.is_conserved(),
             "items are lost or counted twice: {:?}",
@@ -199,9 +203,15 @@ impl Delivery {
         first.filter(|at| *at < Instant::MAX)
     }
 
-    /// The next event for an observer. Where nobody asks, the oldest are forgotten.
+    /// The next event for an observer. Where nobody asks, the oldest are forgotten, and losses are summed up.
     pub fn poll_event(&mut self) -> Option<DeliveryEvent> {
-        self.shared.events.pop_front()
+        let event = self.shared.events.pop_front();
+        event.or_else(|| self.legs.iter_mut().find_map(Leg::poll_lost))
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) has one.
+    pub fn has_events(&self) -> bool {
+        !self.shared.events.is_empty() || self.legs.iter().any(Leg::has_lost)
     }
 
     /// The account now, with ages as of the last fact.
@@ -346,9 +356,9 @@ impl Delivery {
     /// What producers write into now comes too late.
     fn write_off(&mut self, reason: DropReason) {
         let (legs, shared) = (&mut self.legs, &mut self.shared);
-        self.open.write_off(|epoch, items| {
+        self.open.write_off(|signal, epoch, items| {
             for leg in legs.iter_mut().filter(|_| items > 0) {
-                leg.lose(shared, epoch, items, reason);
+                leg.lose(shared, signal, epoch, items, reason);
             }
         });
     }
@@ -400,7 +410,7 @@ impl Delivery {
         let (items, bytes) = (closed.request.items(), closed.request.encoded_len() as u64);
         if refused > 0 {
             for leg in &mut self.legs {
-                leg.refuse_too_large(refused);
+                leg.refuse_too_large(signal, refused);
             }
         }
         if items == 0 {

@@ -448,15 +448,15 @@ impl OpenBatches {
         }
     }
 
-    /// Gives up what batches that are out had counted: tells the epoch and the items of each.
-    pub fn write_off(&mut self, mut lose: impl FnMut(u64, u64)) {
+    /// Gives up what batches that are out had counted: tells the signal, the epoch and the items of each.
+    pub fn write_off(&mut self, mut lose: impl FnMut(Signal, u64, u64)) {
         for entry in self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut()) {
             if entry.is_out && entry.written_off.is_none() {
                 let items = core::mem::take(&mut entry.items);
                 self.items -= items;
                 self.bytes -= core::mem::take(&mut entry.bytes);
                 entry.written_off = Some(items);
-                lose(entry.epoch, items);
+                lose(entry.key.signal, entry.epoch, items);
             }
         }
     }

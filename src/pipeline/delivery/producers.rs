@@ -48,7 +48,7 @@ impl Delivery {
             for leg in &mut self.legs {
                 let (epoch, lost) = (returned.epoch, returned.items_lost);
                 let reason = self.shared.over.unwrap_or(DropReason::Cancelled);
-                leg.lose(&mut self.shared, epoch, lost, reason);
+                leg.lose(&mut self.shared, signal, epoch, lost, reason);
             }
         }
         self.shared.garbage.batches.extend(returned.leftover);
@@ -128,6 +128,9 @@ impl Delivery {
 
     /// Whether the driver is to be woken, now, after the lock is released. True once for all that happened.
     pub fn take_wake(&mut self) -> bool {
+        if core::mem::take(&mut self.shared.overflows) {
+            self.signal();
+        }
         core::mem::take(&mut self.wake)
     }
 
@@ -170,7 +173,11 @@ impl Delivery {
         if is_admitted {
             return Admission::Admitted;
         }
-        for leg in &mut self.legs {
+        for at in 0..self.legs.len() {
+            if never_fits {
+                self.legs[at].full = self.used(&self.legs[at]);
+            }
+            let leg = &mut self.legs[at];
             leg.refuse(&mut self.shared, signal, items);
         }
         Admission::Dropped(DropReason::QueueFull)
@@ -203,6 +210,7 @@ impl Delivery {
             if fits || self.legs[at].is_gone {
                 return true;
             }
+            self.legs[at].full = used;
             if may_evict && self.legs[at].evict(&mut self.shared, signal) {
                 continue;
             }

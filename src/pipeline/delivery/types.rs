@@ -6,7 +6,6 @@ use crate::encode::{Request, Signal};
 use crate::outcome::{DropReason, ItemCounts};
 use crate::pipeline::stats::PipelineStats;
 use crate::time::Instant;
-use core::time::Duration;
 
 /// The name of one export among all of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,32 +140,21 @@ pub enum DeliveryEvent {
         /// When an open one lets probes through.
         until: Option<Instant>,
     },
-    /// The first items were lost to a full queue since there last was room.
-    QueueOverflow {
+    /// Items were given up since the last question: all of one leg, signal and reason together, so that none is missing
+    /// however late they are asked for.
+    Lost {
         /// The leg.
         leg: usize,
-        /// The signal that came last.
+        /// What they are.
         signal: Signal,
-        /// How they were lost.
+        /// Why.
         reason: DropReason,
-    },
-    /// Items waited for as long as an item may: the first since something was last delivered.
-    Expired {
-        /// The leg.
-        leg: usize,
-        /// Items of this batch.
-        items: u64,
-    },
-    /// A leg delivers again after failures.
-    Recovered {
-        /// The leg.
-        leg: usize,
-        /// How long nothing was delivered, from the first failure.
-        outage: Duration,
-        /// Items dropped meanwhile, for any reason.
+        /// Items that certainly did not arrive.
         dropped: u64,
-        /// Items that ended as unknown meanwhile.
+        /// Items that had been sent whole and not answered.
         unknown: u64,
+        /// Items and bytes that the leg held when its queue was last found full.
+        full: (u64, u64),
     },
     /// An endpoint is gone for good.
     EndpointGone {

@@ -1,12 +1,12 @@
 //! The exports of a leg: from a lane to an endpoint, and back or to the account.
 
-use super::{InFlight, Leg, Outage, Queued, Shared, dropped, unknown};
+use super::{InFlight, Leg, Queued, Shared, dropped, unknown};
 use crate::encode::{Request, Signal};
 use crate::observe::ErrorType;
 use crate::outcome::{DropReason, ItemCounts};
 use crate::pipeline::delivery::endpoint::{Hold, Taken};
-use crate::pipeline::delivery::types::{BatchId, DeliveryAction, DeliveryEvent};
-use crate::pipeline::delivery::verdict::{ExportVerdict, VerdictClass};
+use crate::pipeline::delivery::types::{BatchId, DeliveryAction};
+use crate::pipeline::delivery::verdict::ExportVerdict;
 use crate::pipeline::queue::buffer::{Entry, LaneId};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -39,6 +39,7 @@ impl Leg {
         };
         let batch = shared.next_batch();
         let flight = InFlight {
+            signal: request.signal(),
             leg: self.index,
             endpoint: taken.endpoint,
             batch,
@@ -110,7 +111,7 @@ impl Leg {
             return self.give_up(shared, entry, DropReason::Shutdown);
         }
         if flight.admitted + shared.config.max_elapsed <= shared.now {
-            return self.expire(shared, entry);
+            return self.give_up(shared, entry, DropReason::Expired);
         }
         self.buffer.push_front(flight.lane, entry);
     }
@@ -162,17 +163,6 @@ impl Leg {
         });
     }
 
-    pub(super) fn expire(&mut self, shared: &mut Shared, entry: Entry<Queued>) {
-        let items = entry.items;
-        self.give_up(shared, entry, DropReason::Expired);
-        if !core::mem::replace(&mut self.has_expired, true) {
-            shared.event(DeliveryEvent::Expired {
-                leg: self.index,
-                items,
-            });
-        }
-    }
-
     /// Settles an entry that was taken out of the queue and is not exported again.
     pub(super) fn give_up(&mut self, shared: &mut Shared, entry: Entry<Queued>, reason: DropReason) {
         // In the child of a fork it is the parent that knows what was sent.
@@ -181,70 +171,34 @@ impl Leg {
             true => unknown(entry.items),
             false => dropped(entry.items),
         };
+        let signal = entry.value.request.signal();
         // What was never exported is no exporter's matter.
         if entry.value.is_returned {
-            let signal = entry.value.request.signal();
             self.meter.settle(signal, counts, ErrorType::dropped(reason));
         }
-        self.settle(shared, entry.value.epoch, counts, Some(reason));
+        self.settle(shared, signal, entry.value.epoch, counts, reason);
         shared.garbage.requests.push(entry.value.request);
     }
 
     pub(super) fn settle(
         &mut self,
         shared: &mut Shared,
+        signal: Signal,
         epoch: u64,
         counts: ItemCounts,
-        reason: Option<DropReason>,
+        reason: DropReason,
     ) {
         let account = &mut self.account;
         account.delivered += counts.delivered;
         account.rejected += counts.rejected;
         account.unknown += counts.unknown;
-        let reason = reason.unwrap_or(DropReason::Shutdown);
         account.dropped[reason.index()] += counts.dropped;
+        self.lost.add(signal, reason, counts);
         shared.epochs.settle(epoch, counts);
     }
 
-    pub(super) fn overflow(&mut self, shared: &mut Shared, signal: Signal, reason: DropReason) {
-        if !core::mem::replace(&mut self.overflowing[signal.index()], true) {
-            shared.event(DeliveryEvent::QueueOverflow {
-                leg: self.index,
-                signal,
-                reason,
-            });
-        }
-    }
-
-    pub(super) fn follow_outage(
-        &mut self,
-        shared: &mut Shared,
-        verdict: &ExportVerdict,
-        counts: ItemCounts,
-        back: u64,
-    ) {
-        let is_failure = matches!(verdict.class, VerdictClass::Failure | VerdictClass::Throttled);
-        match self.outage {
-            None if is_failure && back > 0 => {
-                self.outage = Some(Outage {
-                    since: shared.now,
-                    dropped: self.account.dropped_total(),
-                    unknown: self.account.unknown,
-                });
-            }
-            Some(outage) if verdict.class == VerdictClass::Success && counts.delivered > 0 => {
-                self.outage = None;
-                shared.event(DeliveryEvent::Recovered {
-                    leg: self.index,
-                    outage: shared.now.since(outage.since),
-                    dropped: self.account.dropped_total() - outage.dropped,
-                    unknown: self.account.unknown - outage.unknown,
-                });
-            }
-            _ => {}
-        }
-        if counts.delivered > 0 {
-            self.has_expired = false;
-        }
+    /// Items were lost to a full queue: the driver is asked to tell it, once until there is room again.
+    pub(super) fn overflow(&mut self, shared: &mut Shared, signal: Signal) {
+        shared.overflows |= !core::mem::replace(&mut self.overflowing[signal.index()], true);
     }
 }
