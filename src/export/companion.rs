@@ -2,7 +2,7 @@
 
 use super::sync::lock;
 use crate::stats::{Report, Stats};
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use futures_channel::oneshot;
@@ -28,13 +28,13 @@ pub(crate) struct Companions {
 
 #[derive(Default)]
 struct State {
-    living: Vec<Box<dyn Companion>>,
+    living: Vec<Arc<dyn Companion>>,
     /// The accounts of those that are over.
     closed: Stats,
 }
 
 impl Companions {
-    pub(crate) fn add(&self, companion: Box<dyn Companion>) {
+    pub(crate) fn add(&self, companion: Arc<dyn Companion>) {
         let over = {
             let mut state = lock(&self.state);
             state.living.push(companion);
@@ -59,18 +59,15 @@ impl Companions {
 
     /// Asks all to end.
     pub(crate) fn close(&self, timeout: Duration) -> Vec<oneshot::Receiver<Report>> {
-        let state = lock(&self.state);
-        state
-            .living
-            .iter()
-            .map(|companion| companion.close(timeout))
-            .collect()
+        // It wakes the futures of the pipelines, which is foreign code.
+        let living = lock(&self.state).living.clone();
+        living.iter().map(|companion| companion.close(timeout)).collect()
     }
 }
 
 impl State {
     /// Books those that are over for good and gives them back, to be dropped outside the lock.
-    fn fold(&mut self) -> Vec<Box<dyn Companion>> {
+    fn fold(&mut self) -> Vec<Arc<dyn Companion>> {
         let mut over = Vec::new();
         let mut at = 0;
         while at < self.living.len() {

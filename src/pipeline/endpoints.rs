@@ -10,7 +10,6 @@ use crate::error::Error;
 use crate::export::{Companion, Exporter};
 use crate::rt::Runtime;
 use crate::stats::{Report, Stats};
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -87,7 +86,7 @@ impl<R: Runtime> Endpoints<R> {
         let mut endpoints = Vec::new();
         for (leg, exporters) in self.legs.iter().enumerate() {
             for (position, exporter) in exporters.iter().enumerate() {
-                exporter.companions().add(Box::new(Member {
+                exporter.companions().add(Arc::new(Member {
                     shared: shared.clone(),
                     leg,
                     position,
