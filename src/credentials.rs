@@ -161,8 +161,8 @@ impl Authorization {
                 .map_err(|error| Failure::retryable(format!("the source of credentials gave none: {error}")))
         };
         #[cfg(feature = "std")]
-        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask))
-            .unwrap_or_else(|_| Err(Failure::fatal("the source of credentials panicked")));
+        let answer = crate::export::shield(ask)
+            .unwrap_or_else(|| Err(Failure::fatal("the source of credentials panicked")));
         #[cfg(not(feature = "std"))]
         let answer = ask();
         answer

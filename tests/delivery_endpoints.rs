@@ -17,12 +17,15 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 const SECS: fn(u64) -> Duration = Duration::from_secs;
 
 fn with_endpoints(endpoints: usize, choice: Choice) -> DeliveryConfig {
-    let mut config = DeliveryConfig::default();
-    config.legs = vec![LegConfig {
+    let leg = LegConfig {
         endpoints,
         choice,
         ..LegConfig::default()
-    }];
+    };
+    let mut config = DeliveryConfig {
+        legs: vec![leg],
+        ..DeliveryConfig::default()
+    };
     config.batch.size_initial = 1;
     config.batch.size_min = 1;
     config.batch.size_min = 1;

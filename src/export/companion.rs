@@ -79,7 +79,7 @@ impl Companions {
 
     /// Asks all to end.
     pub(crate) fn close(&self, timeout: Duration) -> Vec<oneshot::Receiver<Report>> {
-        // Outside the lock: it wakes those who run them.
+        // It wakes the futures of the pipelines, which is foreign code.
         let living = lock(&self.state).living.clone();
         living.iter().map(|companion| companion.close(timeout)).collect()
     }

@@ -1,5 +1,6 @@
 //! The runtime's side of one connection: a name on its way, a socket on its way, or an open socket.
 
+use super::shield;
 use crate::rt::{Runtime, Socket};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -10,7 +11,6 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Slices handed to a socket at a time: what Linux takes is 1024, what pays ends far below.
 const SLICES_MAX: usize = 64;
@@ -167,12 +167,12 @@ impl<Io: Socket> Open<Io> {
 /// Calls the runtime's code. Its panic is a failure of what was asked for, which is not asked again; let through, it would
 /// come back at the next poll of every other export.
 pub(super) fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(panicked()))
+    shield(call).unwrap_or_else(|| Err(panicked()))
 }
 
 /// As [`guarded`], for what is polled.
 pub(super) fn guarded_poll<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+    shield(poll).unwrap_or_else(|| Poll::Ready(Err(panicked())))
 }
 
 fn panicked() -> io::Error {

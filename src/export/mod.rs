@@ -92,4 +92,4 @@ pub use managed::{Managed, Remainder};
 #[cfg(feature = "std")]
 pub(crate) use origin::Origin;
 #[cfg(feature = "std")]
-pub(crate) use sync::lock;
+pub(crate) use sync::{dispose, lock, shield};

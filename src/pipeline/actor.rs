@@ -11,7 +11,7 @@ pub use handle::{ActorAnswer, ActorFlush, ActorShutdown, ExporterHandle, TryExpo
 use super::exports::{Ended, Exports, poll_time};
 use super::queue::Place;
 use crate::error::{Error, Kind};
-use crate::export::Exporter;
+use crate::export::{Exporter, shield};
 use crate::outcome::{DropReason, ItemCounts};
 use crate::rt::Runtime;
 use crate::time::Instant;
@@ -187,7 +187,7 @@ impl<R: Runtime> ExporterActor<R> {
             if let Some((_, answer)) = self.flushes.pop_front() {
                 self.desk.count_flush();
                 // The wake is the waiting future's own code.
-                let _ = catch_unwind(AssertUnwindSafe(|| answer.send(())));
+                shield(|| answer.send(()).is_ok());
             }
         }
     }
@@ -223,7 +223,7 @@ impl<R: Runtime> ExporterActor<R> {
         }
         for (_, answer) in core::mem::take(&mut self.flushes) {
             self.desk.count_flush();
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(answer)));
+            shield(|| drop(answer));
         }
         self.desk.close();
     }

@@ -2,14 +2,13 @@
 
 use crate::encode::Request;
 use crate::error::{Error, Kind};
-use crate::export::{ExportId, Exporter, Flight};
+use crate::export::{ExportId, Exporter, Flight, shield};
 use crate::outcome::{ItemCounts, Outcome};
 use crate::rt::{Runtime, Timer};
 use crate::time::Instant;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Exports in flight. Each has its own retries, and the exporter accounts for all of them.
 ///
@@ -154,6 +153,5 @@ impl<R: Runtime> Exports<R> {
 /// Ready once it is `at`; also where the runtime is gone, and no time will come any more.
 pub(super) fn poll_time<T: Timer>(timer: &mut T, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
     // The runtime's code: its panic counts as its end.
-    catch_unwind(AssertUnwindSafe(|| timer.poll_at(cx, at)))
-        .map_or(Poll::Ready(()), |polled| polled.map(drop))
+    shield(|| timer.poll_at(cx, at)).map_or(Poll::Ready(()), |polled| polled.map(drop))
 }

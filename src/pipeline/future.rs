@@ -7,7 +7,7 @@ use super::endpoints::batch_bytes_max;
 use super::shared::{Shared, Wish, stats_of};
 use super::stats::PipelineStats;
 use crate::encode::{Request, Signal};
-use crate::export::{ExportId, Exporter, Flight, Managed};
+use crate::export::{ExportId, Exporter, Flight, Managed, shield};
 use crate::outcome::DropReason;
 use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
@@ -21,7 +21,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use futures_core::FusedFuture;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Rounds of work in one poll before it yields, so that a busy peer cannot hold an executor's thread.
 const ROUNDS_MAX: usize = 32;
@@ -41,7 +41,9 @@ const VERDICTS_MAX: usize = 64;
 ///
 /// Dropping it at any time ends the pipeline: what is queued is dropped
 /// ([`DropReason::Cancelled`](crate::DropReason::Cancelled)), what is being exported is cancelled and counts as dropped or,
-/// where it had been sent whole, as unknown. Producers and flushes that wait get an error, shutdowns get the report.
+/// where it had been sent whole, as unknown. Producers and flushes that wait get an error, shutdowns get the report. A panic
+/// while it is polled, which can only be that of foreign code such as a runtime's, ends it likewise and goes on. One that is
+/// kept but not polled keeps them waiting.
 #[must_use = "nothing is exported unless the pipeline's future is run"]
 pub struct PipelineFuture<R: Runtime> {
     shared: Arc<Shared>,
@@ -275,11 +277,10 @@ impl<R: Runtime> PipelineFuture<R> {
             return Poll::Ready(Err(Gone));
         };
         // The runtime's code: its panic counts as its end.
-        let polled = catch_unwind(AssertUnwindSafe(|| timer.poll_at(cx, at)));
-        match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-            Ok(Poll::Ready(Err(_))) | Err(_) => Poll::Ready(Err(Gone)),
+        match shield(|| timer.poll_at(cx, at)) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            Some(Poll::Ready(Err(_))) | None => Poll::Ready(Err(Gone)),
         }
     }
 
@@ -324,7 +325,12 @@ impl<R: Runtime> Future for PipelineFuture<R> {
             return Poll::Ready(this.shared.report_so_far());
         }
         let runtime = this.runtime.clone();
-        let ended = runtime.drive(cx, |cx| this.work(cx));
+        // Foreign code that panics under it must not leave anybody waiting.
+        let work = AssertUnwindSafe(|| runtime.drive(cx, |cx| this.work(cx)));
+        let ended = catch_unwind(work).unwrap_or_else(|panic| {
+            this.abandon(DropReason::Cancelled);
+            resume_unwind(panic)
+        });
         if ended.is_ready() {
             // One that is kept after its end must not be what drives the connections.
             this.endpoints = Vec::new();

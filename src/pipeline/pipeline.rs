@@ -72,7 +72,9 @@ impl Pipeline {
     ///
     /// # Panics
     ///
-    /// Where the closure does; what it had finished is kept.
+    /// Where the closure does; what it had finished is kept, and so is an item whose writer the panic drops whole, as it
+    /// stands then. One that the panic tore, within an event of it or a link, is lost, and counts as
+    /// dropped once its batch is closed.
     pub fn spans(&self, write: impl FnOnce(&mut TraceBatch)) -> Result<(), Refusal> {
         self.write(Signal::Traces, Spans(write))
     }
@@ -225,9 +227,12 @@ impl Pipeline {
         Flush::new(self.core().clone(), timeout).wait(timeout)
     }
 
-    /// Ends the pipeline and all its handles: nothing more is taken, producers that wait are refused, and what is queued has
-    /// until `timeout` from when the pipeline's future sees it. What is left then is dropped. Of several shutdowns the
-    /// earliest end counts, and each gets the report. One after the end gets it at once.
+    /// Ends the pipeline and all its handles: from this call on nothing more is taken and producers that wait are refused,
+    /// and what is queued has until `timeout` from when the pipeline's future sees it, also while it is connecting, backing
+    /// off or parked by an open breaker. What is left then is dropped. Of several shutdowns the earliest end counts, and each
+    /// gets the report. One after the end gets it at once.
+    ///
+    /// A future that is never polled nor dropped keeps it waiting: [`shutdown_blocking`](Self::shutdown_blocking) does not.
     ///
     /// # Cancel safety
     ///

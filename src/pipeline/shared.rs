@@ -11,7 +11,7 @@ use super::queue::{Line, Place};
 use super::refusal::Refusal;
 use super::stats::{EndpointStats, LegStats, PipelineStats};
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
-use crate::export::{Origin, lock};
+use crate::export::{Origin, lock, shield};
 use crate::observe::Meter;
 use crate::policy::BreakerState;
 use crate::stats::{Report, Stats};
@@ -24,7 +24,6 @@ use core::time::Duration;
 use futures_channel::oneshot;
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, TryLockError};
 use std::thread_local;
 
@@ -268,7 +267,8 @@ impl Shared {
         drop(unanswered);
     }
 
-    /// Asks for the end; the report comes with it, or at once where it has come already.
+    /// Asks for the end: nothing is admitted from here on. The report comes with the end, or at once where that has come
+    /// already.
     pub(super) fn shutdown(&self, timeout: Duration) -> oneshot::Receiver<Report> {
         let (sender, receiver) = oneshot::channel();
         if self.is_forked() {
@@ -292,7 +292,12 @@ impl Shared {
         drop(forgotten);
         match ended {
             Some((sender, report)) => drop(sender.send(report)),
-            None => self.wake_driver(),
+            None => {
+                let ((), garbage) = self.step(Delivery::refuse);
+                drop(garbage);
+                self.wake_producers(true);
+                self.wake_driver();
+            }
         }
         receiver
     }
@@ -416,7 +421,7 @@ impl Shared {
         let sender = lock(&self.desk).flushes.remove(&flush);
         if let Some(sender) = sender {
             // The wake is the waiting future's own code.
-            let _ = catch_unwind(AssertUnwindSafe(|| sender.send(report)));
+            shield(|| sender.send(report).is_ok());
         }
     }
 
@@ -446,10 +451,10 @@ impl Shared {
         };
         self.wake_producers(true);
         for sender in closings {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(sender.send(report.clone()))));
+            shield(|| drop(sender.send(report.clone())));
         }
         for (_, sender) in flushes {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(sender)));
+            shield(|| drop(sender));
         }
     }
 }

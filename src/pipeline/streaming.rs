@@ -132,7 +132,8 @@ pin_project_lite::pin_project! {
     /// # Panics
     ///
     /// With the panic of the source, if that panicked (or its conversion, or its drop), once everything taken before has its
-    /// verdict: nothing of that is lost, and it is counted.
+    /// verdict: nothing of that is lost, and it is counted. With that of other foreign code, such as a runtime's, at once: it has
+    /// ended then as if it were dropped.
     ///
     /// # Cancel safety
     ///
@@ -309,16 +310,21 @@ where
             if work.exports.is_foreign() {
                 // What was taken is the parent's, and so is the runtime.
                 work.drop_source(source);
+                work.end();
             } else {
                 let runtime = work.exports.runtime().clone();
-                if runtime
-                    .drive(cx, |cx| work.work(source.as_mut(), cx))
-                    .is_pending()
-                {
-                    return Poll::Pending;
+                // Foreign code that panics under it must not leave the account open.
+                let polled = AssertUnwindSafe(|| runtime.drive(cx, |cx| work.work(source.as_mut(), cx)));
+                match catch_unwind(polled) {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(())) => work.end(),
+                    Err(panic) => {
+                        work.drop_source(source.as_mut());
+                        work.end();
+                        resume_unwind(panic);
+                    }
                 }
             }
-            work.end();
             if let Some(panic) = work.panic.take() {
                 resume_unwind(panic);
             }

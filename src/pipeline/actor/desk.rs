@@ -3,7 +3,7 @@
 use super::config::ActorConfig;
 use crate::encode::Request;
 use crate::error::Error;
-use crate::export::{Origin, lock};
+use crate::export::{Origin, lock, shield};
 use crate::outcome::Outcome;
 use crate::pipeline::exports::Ended;
 use crate::pipeline::queue::{Bounded, Line, Weight, wake};
@@ -13,7 +13,6 @@ use core::task::Waker;
 use core::time::Duration;
 use futures_channel::oneshot;
 use futures_util::task::AtomicWaker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 pub(super) type Answer = Result<Outcome, Error>;
@@ -183,8 +182,8 @@ impl Desk {
     /// Answers, after the account was written.
     pub(super) fn answer(&self, to: AnswerSender, answer: Answer) {
         // The wake is the waiting future's own code.
-        let sent = catch_unwind(AssertUnwindSafe(|| to.send(answer).is_ok()));
-        if let Ok(false) = sent {
+        let sent = shield(|| to.send(answer).is_ok());
+        if sent == Some(false) {
             lock(&self.state).stats.answers_dropped += 1;
         }
     }

@@ -308,7 +308,10 @@ impl Delivery {
         self.wake_producers();
         let is_settled =
             self.legs.iter().all(Leg::is_empty) && (self.open.is_empty() || self.shared.is_over());
-        if self.is_closed && is_settled && !self.is_done {
+        // Closed it may be before the driver was told why, with flushes that it was not told of either.
+        let is_ending =
+            self.drain.is_some() || self.shared.is_over() || self.legs.iter().all(|leg| leg.is_gone);
+        if self.is_closed && is_ending && is_settled && !self.is_done {
             self.is_done = true;
             let drained = DeliveryAction::Drained(self.stats());
             self.shared.actions.push_back(drained);

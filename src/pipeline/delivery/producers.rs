@@ -126,6 +126,11 @@ impl Delivery {
         Admission::Admitted
     }
 
+    /// Admits nothing more. What was admitted waits for the driver to be told of a drain.
+    pub fn refuse(&mut self) {
+        self.close();
+    }
+
     /// Whether the driver is to be woken, now, after the lock is released. True once for all that happened.
     pub fn take_wake(&mut self) -> bool {
         if core::mem::take(&mut self.shared.overflows) {

@@ -4,11 +4,10 @@
 //! dropped, wakes the next. So no turn is lost when a future is dropped after it was woken, and nobody overtakes.
 //! Wakers are cloned, woken and dropped outside the lock.
 
-use crate::export::lock;
+use crate::export::{lock, shield};
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::Waker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 /// The place of one future in a line.
@@ -111,7 +110,7 @@ impl List {
 
 /// Wakes a foreign waker. Its panic must not keep the others from being woken.
 pub(crate) fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    shield(|| waker.wake());
 }
 
 #[cfg(test)]

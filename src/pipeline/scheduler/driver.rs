@@ -138,7 +138,10 @@ impl Running {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
         match dropped {
             Ok(()) => self.job.end(end, panic),
-            Err(late) => self.job.end(JobEnd::Panicked, panic.or_else(|| text_of(&*late))),
+            Err(late) => {
+                let late = text_of(late);
+                self.job.end(JobEnd::Panicked, panic.or(late));
+            }
         }
     }
 }
@@ -159,7 +162,7 @@ impl Future for Running {
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => self.end(JobEnd::Completed, None),
-            Err(panic) => self.end(JobEnd::Panicked, text_of(&*panic)),
+            Err(panic) => self.end(JobEnd::Panicked, text_of(panic)),
         }
         Poll::Ready(())
     }

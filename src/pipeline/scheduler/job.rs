@@ -1,7 +1,7 @@
 //! One job: its future, how it ended, and who waits for it.
 
 use super::desk::Desk;
-use crate::export::lock;
+use crate::export::{dispose, lock, shield};
 use crate::pipeline::queue::wake;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -14,7 +14,6 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -154,7 +153,7 @@ impl Job {
         };
         let has_waited = was_waiting.is_some();
         // Foreign code.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(was_waiting)));
+        shield(|| drop(was_waiting));
         let counts = self.items.counts();
         {
             let mut state = lock(&self.state);
@@ -288,7 +287,9 @@ impl fmt::Display for JobError {
 impl core::error::Error for JobError {}
 
 /// The text of a panic, where it has one.
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> Option<String> {
+pub(super) fn text_of(panic: Box<dyn Any + Send>) -> Option<String> {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    dispose(panic);
+    text
 }
