@@ -279,14 +279,20 @@ impl Sink {
         }
     }
 
-    /// Makes all chunks shared and hands them out, for the pieces to point into.
+    /// Makes all chunks shared and hands them out, for the pieces to point into. What fills less than a quarter of the last one is
+    /// copied: a small request must not hold a large chunk while it waits.
     pub(crate) fn freeze(&mut self, chunks: &mut Vec<Bytes>) {
         self.seal();
         let buf = core::mem::take(&mut self.buf);
         let pool = self.pool.as_ref().map(|(pool, _)| pool);
         chunks.extend(self.full.drain(..).map(|chunk| pool::freeze(chunk, pool)));
-        if !buf.is_empty() {
-            chunks.push(pool::freeze(buf, pool));
+        match pool {
+            _ if buf.is_empty() => {}
+            Some(pool) if self.pos < buf.len() / 4 => {
+                chunks.push(Bytes::copy_from_slice(&buf[..self.pos]));
+                pool.put(buf);
+            }
+            _ => chunks.push(pool::freeze(buf, pool)),
         }
     }
 
