@@ -192,6 +192,37 @@ fn no_batch_on_grpc_passes_what_its_receivers_take() {
 }
 
 #[test]
+fn no_batch_passes_what_a_small_exporter_holds() {
+    let network = Network::new(7);
+    let collector = network.collector();
+    let exporter = Config::new()
+        .with_endpoint(collector.endpoint())
+        .with_protocol(Protocol::HttpProtobuf)
+        .with_memory_limit(256 << 10)
+        .build(network.clone())
+        .expect("a config that can work");
+    let world = World {
+        network,
+        collector,
+        exporter,
+    };
+    let text: &'static str = Box::leak("x".repeat(10 << 10).into_boxed_str());
+    let ((), report) = world.run(config(), async |pipeline| {
+        for id in 0..100_u64 {
+            let write = |batch: &mut TraceBatch| {
+                batch
+                    .span([7; 16], (id + 1).to_be_bytes(), "work")
+                    .attr_shared("prompt", text)
+                    .end();
+            };
+            pipeline.spans(write).expect("room for 1 of 32 MiB");
+        }
+        assert!(pipeline.flush(60 * SECOND).await.expect("it runs").is_delivered());
+    });
+    assert_eq!((report.stats.delivered, report.lost()), (100, 0));
+}
+
+#[test]
 fn a_larger_request_goes_alone() {
     let world = world_over(Protocol::HttpProtobuf);
     world.run(config().with_batch_bytes_max(1_000), async |pipeline| {

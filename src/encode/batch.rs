@@ -133,6 +133,14 @@ macro_rules! common_methods {
                 }
             }
 
+            /// As [`new`](Self::new), one of very many: it takes little memory until it needs more.
+            #[cfg(feature = "std")]
+            pub(crate) fn new_small(resource: &Resource) -> Self {
+                let mut batch = Self::new(resource);
+                batch.batch.state.sink.expect_len(0);
+                batch
+            }
+
             #[doc = concat!("Names the instrumentation scope of the ", $items, " that follow.")]
             pub fn scope(&mut self, name: &str, version: &str) -> &mut Self {
                 self.scope_with(name, version, |_| ())

@@ -279,7 +279,8 @@ impl Sink {
         }
     }
 
-    /// Makes all chunks shared and hands them out, for the pieces to point into.
+    /// Makes all chunks shared and hands them out, for the pieces to point into. What fills less than a quarter of the last one is
+    /// copied: a small request must not hold a large chunk while it waits.
     pub(crate) fn freeze(&mut self, chunks: &mut Vec<Bytes>) {
         self.seal();
         let buf = core::mem::take(&mut self.buf);

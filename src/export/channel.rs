@@ -156,7 +156,7 @@ impl<R: Runtime> Channel<R> {
         (!self.origin.is_foreign()).then(|| lock(&self.core).runtime.clone())
     }
 
-    /// Whether a signal goes out over gRPC, and the largest request of it.
+    /// Whether a signal goes out over gRPC, and the largest request of it that is worth gathering.
     pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
         self.preparer.limits(signal)
     }

@@ -193,7 +193,7 @@ impl<R: Runtime> Exporter<R> {
         self.channel.runtime()
     }
 
-    /// Whether a signal goes out over gRPC, and the largest request of it.
+    /// Whether a signal goes out over gRPC, and the largest request of it that is worth gathering.
     pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
         self.channel.limits(signal)
     }

@@ -69,11 +69,13 @@ impl Preparer {
         self.caps.0[signal.index()].load(Ordering::Relaxed)
     }
 
-    /// Whether a signal goes out over gRPC, and the largest request of it.
+    /// Whether a signal goes out over gRPC, and the largest request of it that is worth gathering: of more than the memory
+    /// limit none is taken, and a quarter leaves room for what is made of it for the wire, and for others beside it.
     #[cfg(feature = "std")]
     pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
         let is_grpc = self.settings.route(signal).protocol == Protocol::Grpc;
-        (is_grpc, self.request_bytes_max(signal))
+        let held_max = (self.settings.memory_limit_bytes / 4).max(1);
+        (is_grpc, self.request_bytes_max(signal).min(held_max))
     }
 
     /// The collector takes no more than so many bytes of a signal.

@@ -84,8 +84,8 @@ impl PipelineConfig {
         self
     }
 
-    /// Sets how many bytes a batch has at most, before compression; 3.5 MiB on gRPC unless set, and the exporter's request limit
-    /// elsewhere, which is never passed. A single larger request goes alone.
+    /// Sets how many bytes a batch has at most, before compression; 3.5 MiB on gRPC unless set. Never passed are the exporter's
+    /// request limit and a quarter of its memory limit, beyond which it would take none. A single larger request goes alone.
     pub fn with_batch_bytes_max(mut self, bytes: usize) -> Self {
         self.batch_bytes_max = Some(bytes);
         self

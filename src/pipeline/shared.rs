@@ -293,8 +293,7 @@ impl Shared {
         match ended {
             Some((sender, report)) => drop(sender.send(report)),
             None => {
-                let ((), garbage) = self.step(Delivery::refuse);
-                drop(garbage);
+                drop(self.step(Delivery::refuse));
                 self.wake_producers(true);
                 self.wake_driver();
             }
@@ -335,10 +334,15 @@ impl Shared {
     }
 
     fn open<'a>(&self, ticket: &'a mut OpenTicket, signal: Signal) -> &'a mut OpenBatch {
-        let batch = ticket.batch.get_or_insert_with(|| match signal {
-            Signal::Metrics => OpenBatch::Metrics(MetricBatch::new(&self.resource)),
-            Signal::Logs => OpenBatch::Logs(LogBatch::new(&self.resource)),
-            _ => OpenBatch::Traces(TraceBatch::new(&self.resource)),
+        let is_shared = ticket.key().own.is_none();
+        // Of those with headers of their own there may be thousands, with an item each.
+        let batch = ticket.batch.get_or_insert_with(|| match (signal, is_shared) {
+            (Signal::Metrics, true) => OpenBatch::Metrics(MetricBatch::new(&self.resource)),
+            (Signal::Metrics, false) => OpenBatch::Metrics(MetricBatch::new_small(&self.resource)),
+            (Signal::Logs, true) => OpenBatch::Logs(LogBatch::new(&self.resource)),
+            (Signal::Logs, false) => OpenBatch::Logs(LogBatch::new_small(&self.resource)),
+            (_, true) => OpenBatch::Traces(TraceBatch::new(&self.resource)),
+            (_, false) => OpenBatch::Traces(TraceBatch::new_small(&self.resource)),
         });
         // What the producer before named belongs to it alone.
         match batch {

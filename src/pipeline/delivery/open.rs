@@ -15,6 +15,10 @@ use std::hash::DefaultHasher;
 /// Closed batches among those that the driver has not seen, before they are tidied up.
 const UNSEEN_SLACK: usize = 64;
 
+/// Batches that are open at a time: each takes memory far beyond the bytes of the first items in it, which are all that the
+/// bounds of a leg count.
+const OPEN_MAX: usize = 1_024;
+
 /// What a request has for itself: headers and a time. Requests that differ in it are never merged.
 #[derive(Clone, Default)]
 pub struct Own(Option<Arc<OwnParts>>);
@@ -40,6 +44,11 @@ impl Own {
             headers: headers.cloned(),
             timeout,
         })))
+    }
+
+    /// Whether there is nothing.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Gives it to a request in place of its own.
@@ -216,6 +225,8 @@ pub(super) struct OpenBatches {
     ageing: VecDeque<(Instant, Place)>,
     /// Batches that the driver has not seen.
     unseen: Vec<Place>,
+    /// Batches in the order of their opening, closed ones among them.
+    opened: VecDeque<Place>,
     items: u64,
     bytes: u64,
     reserved_items: u64,
@@ -448,6 +459,26 @@ impl OpenBatches {
         }
     }
 
+    /// Closes the oldest where there are too many, but for those that are out.
+    pub fn close_surplus(&mut self) -> Option<(Closed, Option<OpenBatch>)> {
+        if self.live() <= OPEN_MAX {
+            return None;
+        }
+        for _ in 0..self.opened.len() {
+            let place = self.opened.pop_front()?;
+            match self.entry(place).map(|entry| entry.is_out) {
+                None => {}
+                Some(true) => self.opened.push_back(place),
+                Some(false) => return Some(self.close_idle(place.slot)),
+            }
+        }
+        None
+    }
+
+    fn live(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// Gives up what batches that are out had counted: tells the signal, the epoch and the items of each.
     pub fn write_off(&mut self, mut lose: impl FnMut(Signal, u64, u64)) {
         for entry in self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut()) {
@@ -524,15 +555,20 @@ impl OpenBatches {
             epoch,
             born: None,
         });
-        self.unseen.push(Place {
+        let place = Place {
             slot,
             generation: place.generation,
-        });
-        // Where no driver looks, batches that are closed meanwhile would be kept in mind for ever.
-        if self.unseen.len() > 2 * (self.slots.len() - self.free.len()) + UNSEEN_SLACK {
-            let slots = &self.slots;
-            self.unseen
-                .retain(|place| slots[place.slot as usize].generation == place.generation);
+        };
+        self.unseen.push(place);
+        self.opened.push_back(place);
+        // Batches that are closed meanwhile would be kept in mind for ever, the former where no driver looks.
+        let (slots, kept_max) = (&self.slots, 2 * self.live() + UNSEEN_SLACK);
+        let is_open = |place: &Place| slots[place.slot as usize].generation == place.generation;
+        if self.unseen.len() > kept_max {
+            self.unseen.retain(is_open);
+        }
+        if self.opened.len() > kept_max {
+            self.opened.retain(is_open);
         }
         match self.keys.get_mut(key) {
             Some(key) => key.live += 1,

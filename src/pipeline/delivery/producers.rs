@@ -28,6 +28,10 @@ impl Delivery {
         }
         let epoch = self.shared.epochs.present();
         let ticket = self.open.take(key, &mut self.seq, epoch, (items, bytes), close);
+        if let Some((closed, leftover)) = self.open.close_surplus() {
+            self.shared.garbage.batches.extend(leftover);
+            self.enqueue(closed);
+        }
         Ok(ticket)
     }
 

@@ -48,8 +48,8 @@ impl StreamingConfig {
         self
     }
 
-    /// Sets how many bytes the spans of a batch have at most, encoded and before compression; 3.5 MiB on gRPC unless set, and the
-    /// exporter's request limit elsewhere, which is never passed. A single larger span goes alone.
+    /// Sets how many bytes the spans of a batch have at most, encoded and before compression; 3.5 MiB on gRPC unless set. Never
+    /// passed are the exporter's request limit and a quarter of its memory limit. A single larger span goes alone.
     pub fn with_batch_bytes_max(mut self, bytes: usize) -> Self {
         self.batch_bytes_max = Some(bytes);
         self
