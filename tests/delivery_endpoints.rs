@@ -122,6 +122,7 @@ fn round_robin_loses_nothing_when_one_is_dead() {
     assert_eq!(stats.legs[0].endpoints[2].breaker, BreakerState::Open);
 }
 
+/// As spec 11 asks.
 #[test]
 fn a_fan_out_settles_each_leg_on_its_own_over_the_same_bytes() {
     let mut config = with_endpoints(1, Choice::Failover);
@@ -205,6 +206,7 @@ fn the_last_endpoint_ends_the_leg_and_the_last_leg_the_delivery() {
     );
 }
 
+/// As spec 11 asks.
 #[test]
 fn a_fan_out_goes_on_without_a_leg_that_is_gone() {
     let mut config = with_endpoints(1, Choice::Failover);

@@ -370,6 +370,7 @@ fn an_adaptive_batcher_takes_and_tells() {
     });
 }
 
+/// As spec 11 asks.
 #[test]
 fn each_of_a_fan_out_gets_everything_and_settles_on_its_own() {
     let one = world();
