@@ -6,7 +6,9 @@
 use crate::code::Code;
 use crate::encode::Signal;
 use crate::error::{Error, Kind};
-use crate::outcome::{DropReason, ItemCounts, Outcome};
+#[cfg(any(test, feature = "std"))]
+use crate::outcome::DropReason;
+use crate::outcome::{ItemCounts, Outcome};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -127,6 +129,7 @@ impl ErrorType {
     }
 
     /// Why a pipeline gives items up between exports.
+    #[cfg(any(test, feature = "std"))]
     pub(crate) const fn dropped(reason: DropReason) -> Self {
         Self(Cause::Named(match reason {
             DropReason::Cancelled => "cancelled",
@@ -204,6 +207,7 @@ impl Meter {
     }
 
     /// Items that were counted by [`begin`](Self::begin) ended up here, for this reason where they were not delivered.
+    #[cfg(any(test, feature = "std"))]
     pub(crate) fn settle(&mut self, signal: Signal, counts: ItemCounts, why: ErrorType) {
         self.undo(signal, counts.total());
         self.count(signal, counts, why);
@@ -241,6 +245,7 @@ impl Meter {
     }
 
     /// Adds what another meter counted.
+    #[cfg(any(test, feature = "std"))]
     pub(crate) fn merge(&mut self, other: &Self) {
         for (sum, more) in self.signals.iter_mut().zip(&other.signals) {
             sum.in_flight += more.in_flight;
@@ -283,6 +288,7 @@ impl Histogram {
         self.counts[bucket] += 1;
     }
 
+    #[cfg(any(test, feature = "std"))]
     fn merge(&mut self, other: &Self) {
         if other.count() == 0 {
             return;
