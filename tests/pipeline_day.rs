@@ -89,17 +89,24 @@ fn check_budget_reached(day: &Day) {
 /// Set to write the snapshot anew instead of comparing with it.
 const BLESS: &str = "OTLP_EMBED_BLESS";
 
-/// What an operator reads of it is `tests/snapshots/pipeline_day.txt`.
-#[test]
-fn a_day_over_http_loses_nothing() {
-    let day = run(Plan::day(Protocol::HttpProtobuf, 1));
-    check(&day);
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/pipeline_day.txt");
+/// What an operator reads of a day is as the snapshot has it.
+fn check_story(day: &Day, path: &str) {
     if std::env::var_os(BLESS).is_some() {
         std::fs::write(path, &day.diary).expect("the snapshot is written");
     }
     let then = std::fs::read_to_string(path).expect("the snapshot is there");
     assert_eq!(then, day.diary, "{path} differs; set {BLESS}=1 to write it anew");
+}
+
+/// What an operator reads of it is `tests/snapshots/pipeline_day.txt`.
+#[test]
+fn a_day_over_http_loses_nothing() {
+    let day = run(Plan::day(Protocol::HttpProtobuf, 1));
+    check(&day);
+    check_story(
+        &day,
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/pipeline_day.txt"),
+    );
 }
 
 #[test]
@@ -204,5 +211,11 @@ fn an_open_breaker_parks_and_drops_nothing() {
         assert_eq!(states[..3], [closed, open, half_open], "{states:?}");
         assert_eq!(states.last(), Some(&closed), "it recovers: {states:?}");
         assert!(day.took < 300 * SECOND, "{:?}", day.took);
+        if protocol == Protocol::HttpProtobuf {
+            check_story(
+                &day,
+                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/pipeline_outage.txt"),
+            );
+        }
     }
 }

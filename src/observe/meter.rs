@@ -6,7 +6,7 @@
 use crate::code::Code;
 use crate::encode::Signal;
 use crate::error::{Error, Kind};
-#[cfg(feature = "std")]
+#[cfg(any(test, feature = "std"))]
 use crate::outcome::DropReason;
 use crate::outcome::{ItemCounts, Outcome};
 use alloc::vec::Vec;
@@ -129,7 +129,7 @@ impl ErrorType {
     }
 
     /// Why a pipeline gives items up between exports.
-    #[cfg(feature = "std")]
+    #[cfg(any(test, feature = "std"))]
     pub(crate) const fn dropped(reason: DropReason) -> Self {
         Self(Cause::Named(match reason {
             DropReason::Cancelled => "cancelled",
@@ -207,7 +207,7 @@ impl Meter {
     }
 
     /// Items that were counted by [`begin`](Self::begin) ended up here, for this reason where they were not delivered.
-    #[cfg(feature = "std")]
+    #[cfg(any(test, feature = "std"))]
     pub(crate) fn settle(&mut self, signal: Signal, counts: ItemCounts, why: ErrorType) {
         self.undo(signal, counts.total());
         self.count(signal, counts, why);
@@ -245,7 +245,7 @@ impl Meter {
     }
 
     /// Adds what another meter counted.
-    #[cfg(feature = "std")]
+    #[cfg(any(test, feature = "std"))]
     pub(crate) fn merge(&mut self, other: &Self) {
         for (sum, more) in self.signals.iter_mut().zip(&other.signals) {
             sum.in_flight += more.in_flight;
@@ -288,7 +288,7 @@ impl Histogram {
         self.counts[bucket] += 1;
     }
 
-    #[cfg(feature = "std")]
+    #[cfg(any(test, feature = "std"))]
     fn merge(&mut self, other: &Self) {
         if other.count() == 0 {
             return;
