@@ -1,6 +1,7 @@
 //! What stands on an exporter and belongs to its account and its end: its pipelines.
 
 use super::sync::lock;
+use crate::observe::Meter;
 use crate::stats::{Report, Stats};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,6 +13,9 @@ use std::sync::Mutex;
 pub(crate) trait Companion: Send + Sync {
     /// Adds its account.
     fn add_to(&self, stats: &mut Stats);
+
+    /// Adds what it counted of this exporter's items.
+    fn measure(&self, meter: &mut Meter);
 
     /// Whether its account is closed and changes no more.
     fn is_over(&self) -> bool;
@@ -31,6 +35,7 @@ struct State {
     living: Vec<Box<dyn Companion>>,
     /// The accounts of those that are over.
     closed: Stats,
+    closed_meter: Meter,
 }
 
 impl Companions {
@@ -57,6 +62,21 @@ impl Companions {
         drop(over);
     }
 
+    /// What all pipelines there ever were counted of this exporter's items.
+    pub(crate) fn meter(&self) -> Meter {
+        let (over, meter) = {
+            let mut state = lock(&self.state);
+            let over = state.fold();
+            let mut meter = state.closed_meter.clone();
+            for companion in &state.living {
+                companion.measure(&mut meter);
+            }
+            (over, meter)
+        };
+        drop(over);
+        meter
+    }
+
     /// Asks all to end.
     pub(crate) fn close(&self, timeout: Duration) -> Vec<oneshot::Receiver<Report>> {
         let state = lock(&self.state);
@@ -77,6 +97,7 @@ impl State {
             if self.living[at].is_over() {
                 let companion = self.living.swap_remove(at);
                 companion.add_to(&mut self.closed);
+                companion.measure(&mut self.closed_meter);
                 over.push(companion);
             } else {
                 at += 1;

@@ -155,9 +155,15 @@ impl<R: Runtime> Exporter<R> {
         self.channel.note_loss(signal, reason, dropped, unknown)
     }
 
-    /// What the exporter counted about itself, to be exported as metrics by this or another exporter.
+    /// What the exporter and its pipelines counted about themselves, to be exported as metrics by this or another exporter;
+    /// [`PipelineConfig::with_self_metrics`](crate::pipeline::PipelineConfig::with_self_metrics) has a pipeline do that.
     pub fn self_metrics(&self) -> SelfMetrics {
-        self.channel.self_metrics().with_instance(self.instance)
+        let mut metrics = self.channel.self_metrics().with_instance(self.instance);
+        // In another process the pipelines' locks may be held by threads that are not there.
+        if !self.channel.origin.is_foreign() {
+            metrics.merge(&self.companions.meter());
+        }
+        metrics
     }
 
     /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not

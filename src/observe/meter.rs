@@ -6,6 +6,8 @@
 use crate::code::Code;
 use crate::encode::Signal;
 use crate::error::{Error, Kind};
+#[cfg(feature = "std")]
+use crate::outcome::DropReason;
 use crate::outcome::{ItemCounts, Outcome};
 use alloc::vec::Vec;
 use core::fmt;
@@ -126,9 +128,21 @@ impl ErrorType {
         Self(Cause::Named(name))
     }
 
-    /// A reason that is no error of an export, such as an item's expiry in a queue.
-    #[allow(dead_code, reason = "for the account of a pipeline")]
-    pub(crate) const fn named(name: &'static str) -> Self {
+    /// Why items were given up that wait for a further export.
+    #[cfg(feature = "std")]
+    pub(crate) const fn given_up(reason: DropReason) -> Self {
+        let name = match reason {
+            DropReason::Cancelled => "cancelled",
+            DropReason::Deadline => "timeout",
+            DropReason::MemoryLimit => "memory_limit",
+            DropReason::Shutdown => "shutdown",
+            DropReason::TooLarge => "too_large",
+            DropReason::QueueFull => "queue_full",
+            DropReason::Evicted => "evicted",
+            DropReason::Expired => "expired",
+            DropReason::Forked => "forked",
+            DropReason::Attempts | DropReason::NotRetryable => return Self::OTHER,
+        };
         Self(Cause::Named(name))
     }
 }
@@ -219,7 +233,7 @@ impl Meter {
     }
 
     /// Adds what another meter counted.
-    #[allow(dead_code, reason = "for the account of a pipeline")]
+    #[cfg(feature = "std")]
     pub(crate) fn merge(&mut self, other: &Self) {
         for (sum, more) in self.signals.iter_mut().zip(&other.signals) {
             sum.in_flight += more.in_flight;
@@ -262,6 +276,7 @@ impl Histogram {
         self.counts[bucket] += 1;
     }
 
+    #[cfg(feature = "std")]
     fn merge(&mut self, other: &Self) {
         if other.count() == 0 {
             return;
@@ -371,9 +386,9 @@ mod tests {
         }
         let traces = sum.signal(Signal::Traces);
         assert_eq!((traces.in_flight, traces.exported), (2, 2));
-        assert_eq!(traces.failed, [(ErrorType::named("timeout"), 5)]);
+        assert_eq!(traces.failed, [(ErrorType::given_up(DropReason::Deadline), 5)]);
         let (end, histogram) = &traces.durations[0];
-        assert_eq!(end.error, Some(ErrorType::named("timeout")));
+        assert_eq!(end.error, Some(ErrorType::given_up(DropReason::Deadline)));
         assert_eq!(histogram.count(), 2);
         assert_eq!(
             (histogram.min_nanos, histogram.max_nanos),

@@ -8,6 +8,7 @@ use super::shared::{Shared, add_breaker, add_leg};
 use crate::encode::Signal;
 use crate::error::Error;
 use crate::export::{Companion, Exporter};
+use crate::observe::Meter;
 use crate::rt::Runtime;
 use crate::stats::{Report, Stats};
 use alloc::boxed::Box;
@@ -234,6 +235,10 @@ impl Companion for Member {
         if let Some(endpoint) = leg.endpoints.get(self.position) {
             add_breaker(stats, endpoint);
         }
+    }
+
+    fn measure(&self, meter: &mut Meter) {
+        self.shared.measure(self.leg, self.position, meter);
     }
 
     fn is_over(&self) -> bool {

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::stats::{EndpointStats, LegStats, PipelineStats};
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
 use crate::export::lock;
+use crate::observe::Meter;
 use crate::policy::BreakerState;
 use crate::stats::{Report, Stats};
 use crate::time::Instant;
@@ -162,6 +163,13 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> PipelineStats {
         lock(&self.delivery).stats()
+    }
+
+    /// Adds what an endpoint of a leg counted for the self-metrics of its exporter.
+    pub(super) fn measure(&self, leg: usize, endpoint: usize, meter: &mut Meter) {
+        if let Some(counted) = lock(&self.delivery).meter(leg, endpoint) {
+            meter.merge(counted);
+        }
     }
 
     /// Asks the future for something.

@@ -66,14 +66,12 @@ impl<P: Connection> Engine<P> {
         match family {
             Some(family) => {
                 self.settle_part(family, id);
-                if let (Some(end), false) = (self.family_end(family, end), is_managed) {
+                if let Some(end) = self.family_end(family, end) {
                     self.meter.time(signal, end, took);
                 }
             }
             None => {
-                if !is_managed {
-                    self.meter.time(signal, end, took);
-                }
+                self.meter.time(signal, end, took);
                 self.stats.exports_in_flight -= 1;
                 self.settled.push_back(id);
             }

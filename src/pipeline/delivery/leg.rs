@@ -11,6 +11,7 @@ use super::policies::{AdaptiveBatchSize, Permit, RateUnit};
 use super::types::{BatchId, DeliveryEvent};
 use super::verdict::{ExportVerdict, VerdictClass};
 use crate::encode::{Request, Signal};
+use crate::observe::{ErrorType, Meter};
 use crate::outcome::{DropReason, ItemCounts};
 use crate::pipeline::queue::buffer::{Buffer, Entry, LaneId};
 use crate::pipeline::stats::{Account, LegStats};
@@ -28,8 +29,8 @@ pub(super) struct Queued {
     admitted: Option<Instant>,
     /// Whether an attempt was sent whole and not answered.
     unanswered: bool,
-    /// Whether it was exported before: it goes alone, as soon as it may.
-    is_returned: bool,
+    /// The endpoint that was given it last, if it was exported before: it goes alone then, as soon as it may.
+    returned_by: Option<usize>,
 }
 
 /// An export that has no verdict yet.
@@ -215,7 +216,7 @@ impl Leg {
                 epoch: closed.epoch,
                 admitted: closed.born,
                 unanswered: false,
-                is_returned: false,
+                returned_by: None,
             },
         };
         if self.is_gone || shared.is_over() {
@@ -343,6 +344,11 @@ impl Leg {
             (_, reason) => reason.unwrap_or(DropReason::NotRetryable),
         };
         self.settle(shared, flight.signal, flight.epoch, counts, reason);
+        let why = match (shared.over, verdict.drop_reason) {
+            (Some(over), Some(DropReason::Cancelled)) => ErrorType::given_up(over),
+            _ => verdict.why,
+        };
+        self.measure_end(&flight, flight.items.saturating_sub(back), counts, why);
         if verdict.is_gone {
             self.lose_endpoint(shared, flight.endpoint);
         }
@@ -373,6 +379,7 @@ impl Leg {
         };
         let reason = reason.or(shared.over).unwrap_or(DropReason::Shutdown);
         self.settle(shared, flight.signal, flight.epoch, counts, reason);
+        self.measure_end(&flight, flight.items, counts, ErrorType::given_up(reason));
         self.refresh(shared, flight.lane);
     }
 
@@ -419,6 +426,11 @@ impl Leg {
 
     pub fn has_lost(&self) -> bool {
         self.lost.is_any
+    }
+
+    /// What its endpoints counted for the self-metrics.
+    pub fn meter(&self, endpoint: usize) -> Option<&Meter> {
+        self.endpoints.meter(endpoint)
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {

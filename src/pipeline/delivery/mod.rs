@@ -41,6 +41,7 @@ pub use types::{Admission, BatchId, DeliveryAction, DeliveryEvent, DeliveryFact,
 pub use verdict::{ExportVerdict, VerdictClass};
 
 use crate::encode::{Request, Signal};
+use crate::observe::Meter;
 use crate::outcome::DropReason;
 use crate::pipeline::stats::PipelineStats;
 use crate::time::Instant;
@@ -225,6 +226,11 @@ impl Delivery {
         let born = self.open.oldest_born();
         let legs = self.legs.iter().map(|leg| leg.stats(now, open, born));
         PipelineStats::of(legs.collect())
+    }
+
+    /// What an endpoint of a leg counted for the self-metrics of its exporter.
+    pub(crate) fn meter(&self, leg: usize, endpoint: usize) -> Option<&Meter> {
+        self.legs.get(leg)?.meter(endpoint)
     }
 
     /// What a flush would be answered now, where it waits still.

@@ -4,6 +4,7 @@ use super::policies::{BreakerVerdict, Feedback};
 use crate::code::Code;
 use crate::encode::Request;
 use crate::error::Error;
+use crate::observe::ErrorType;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -29,6 +30,8 @@ pub struct ExportVerdict {
     pub is_gone: bool,
     /// The failure in words.
     pub error: Option<String>,
+    /// Why the settled items count as failed that do.
+    pub(crate) why: ErrorType,
 }
 
 /// What an export says about its endpoint.
@@ -66,6 +69,7 @@ impl ExportVerdict {
             retry_after: None,
             is_gone: false,
             error: None,
+            why: ErrorType::REJECTED,
         }
     }
 
@@ -132,6 +136,7 @@ impl ExportVerdict {
             retry_after: error.retry_after(),
             is_gone: error.is_shutdown() || error.is_runtime_gone(),
             error: Some(error.to_string()),
+            why: ErrorType::of(error),
         }
     }
 

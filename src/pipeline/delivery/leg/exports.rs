@@ -2,6 +2,7 @@
 
 use super::{InFlight, Leg, Queued, Shared, dropped, unknown};
 use crate::encode::{Request, Signal};
+use crate::observe::ErrorType;
 use crate::outcome::{DropReason, ItemCounts};
 use crate::pipeline::delivery::endpoint::{Hold, Taken};
 use crate::pipeline::delivery::types::{BatchId, DeliveryAction};
@@ -20,7 +21,7 @@ impl Leg {
             epoch,
             admitted,
             unanswered,
-            ..
+            returned_by,
         } = first.value;
         let request = if count == 1 {
             request
@@ -35,6 +36,8 @@ impl Leg {
             }
             Request::join(&requests).expect("a lane is of one signal, one set of headers and one time")
         };
+        self.endpoints
+            .measure_begin(request.signal(), items, returned_by, taken.endpoint);
         let batch = shared.next_batch();
         let flight = InFlight {
             signal: request.signal(),
@@ -95,7 +98,7 @@ impl Leg {
                 epoch: flight.epoch,
                 admitted: Some(flight.admitted),
                 unanswered: verdict.unanswered || flight.unanswered,
-                is_returned: true,
+                returned_by: Some(flight.endpoint),
             },
         };
         if let Some(reason) = shared.over {
@@ -148,6 +151,15 @@ impl Leg {
             false => dropped(entry.items),
         };
         let signal = entry.value.request.signal();
+        // What was never exported is no exporter's matter.
+        if let Some(meter) = entry
+            .value
+            .returned_by
+            .and_then(|at| self.endpoints.meter_mut(at))
+        {
+            meter.undo(signal, entry.items);
+            meter.count(signal, counts, ErrorType::given_up(reason));
+        }
         self.settle(shared, signal, entry.value.epoch, counts, reason);
         shared.garbage.requests.push(entry.value.request);
     }
@@ -167,6 +179,14 @@ impl Leg {
         account.dropped[reason.index()] += counts.dropped;
         self.lost.add(signal, reason, counts);
         shared.epochs.settle(epoch, counts);
+    }
+
+    /// Items of an export are settled, which its endpoint counts.
+    pub(super) fn measure_end(&mut self, flight: &InFlight, items: u64, counts: ItemCounts, why: ErrorType) {
+        if let Some(meter) = self.endpoints.meter_mut(flight.endpoint) {
+            meter.undo(flight.signal, items);
+            meter.count(flight.signal, counts, why);
+        }
     }
 
     /// Items were lost to a full queue: the driver is asked to tell it, once until there is room again.
