@@ -5,6 +5,8 @@
 mod support;
 
 use otlp_embed::observe::SelfMetrics;
+use otlp_embed::pb::metrics::metric::Data;
+use otlp_embed::pb::metrics::number_data_point::Value;
 use otlp_embed::pipeline::{Endpoints, Overflow, QueueConfig};
 use otlp_embed::testing::collector::Accepting;
 use otlp_embed::testing::{Answer, Network};
@@ -146,4 +148,108 @@ fn a_shutdown_leaves_nothing_in_flight() {
         running.await;
     });
     assert_eq!(spans_of(&world.exporter), (0, 0, vec![("shutdown".into(), 6)]));
+}
+
+/// The points of a sum, by request: their begin, their time and their value.
+fn sums(collector: &otlp_embed::testing::SimulatedCollector, name: &str) -> Vec<(u64, u64, i64)> {
+    let metrics = collector.metrics().into_iter();
+    let metrics = metrics.filter(|metric| metric.metric.name == name);
+    metrics
+        .flat_map(|metric| match metric.metric.data {
+            Some(Data::Sum(sum)) => sum.data_points,
+            other => panic!("{name} is a sum: {other:?}"),
+        })
+        .map(|point| match point.value {
+            Some(Value::AsInt(value)) => (point.start_time_unix_nano, point.time_unix_nano, value),
+            other => panic!("{name} counts: {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_pipeline_exports_its_self_metrics_once_an_interval() {
+    const BEGIN: u64 = 1_704_067_200_000_000_000;
+    let world = world();
+    let begin = BEGIN + world.network.clock().now().as_nanos() as u64;
+    let (pipeline, future) = world
+        .exporter
+        .pipeline(config().with_self_metrics(10 * SECOND))
+        .expect("works");
+    let running = world.network.spawn(future);
+    world.network.block_on(async {
+        let clock = world.network.clock();
+        clock.sleep(25 * SECOND).await;
+        assert_eq!(
+            world.collector.requests().len(),
+            0,
+            "nothing was exported, nothing is told"
+        );
+        pipeline.send(spans(0, 7)).await.expect("room");
+        clock.sleep(7 * SECOND).await;
+        let exported = sums(&world.collector, "otel.sdk.exporter.span.exported");
+        assert_eq!(exported.len(), 1);
+        assert_eq!((exported[0].0, exported[0].2), (begin, 7));
+        assert_eq!(exported[0].1 - exported[0].0, 30_000_000_000);
+        let metrics = world.collector.metrics();
+        assert_eq!(metrics[0].scope.name, "otlp-embed");
+        assert_eq!(
+            format!("{:?}", metrics[0].resource).matches("shop").count(),
+            1,
+            "{:?}",
+            metrics[0].resource
+        );
+        // Its own export counts in the next, and one an interval is all there is.
+        clock.sleep(60 * SECOND).await;
+        let points = sums(&world.collector, "otel.sdk.exporter.metric_data_point.exported");
+        let values: Vec<i64> = points.iter().map(|point| point.2).collect();
+        assert_eq!(values.len(), 6, "the first had none: {values:?}");
+        assert!(values.is_sorted_by(|a, b| a < b) && values[0] > 0, "{values:?}");
+        assert_eq!(world.collector.requests().len(), 8);
+        let report = pipeline.shutdown(10 * SECOND).await;
+        assert_eq!(report.lost(), 0, "{report}");
+        running.await;
+        assert_eq!(world.collector.requests().len(), 8, "they end with the pipeline");
+    });
+}
+
+#[test]
+fn self_metrics_push_nobody_out_of_a_full_queue_and_do_not_pile_up() {
+    for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
+        let world = world();
+        let queue = QueueConfig::new().with_items_max(40).with_overflow(overflow);
+        let config = config().with_queue(queue).with_self_metrics(SECOND);
+        let (pipeline, future) = world.exporter.pipeline(config).expect("works");
+        let running = world.network.spawn(future);
+        world.network.block_on(async {
+            let clock = world.network.clock();
+            pipeline.send(spans(0, 30)).await.expect("room");
+            clock.sleep(SECOND / 2).await;
+            world.collector.set_accepting(Accepting::Refuse);
+            world.collector.kill_connections();
+            pipeline.send(spans(100, 30)).await.expect("room");
+            clock.sleep(100 * SECOND).await;
+            let total = pipeline.stats().total;
+            assert_eq!(total.dropped_total(), 0, "{overflow:?}: {total:?}");
+            assert!(total.queued + total.in_flight <= 40, "{total:?}");
+            world.collector.set_accepting(Accepting::Serve);
+            clock.sleep(60 * SECOND).await;
+            let report = pipeline.shutdown(60 * SECOND).await;
+            assert_eq!(report.lost(), 0, "{overflow:?}: {report}");
+            running.await;
+        });
+        assert_eq!(world.collector.spans().len(), 60, "{overflow:?}");
+        assert!(!sums(&world.collector, "otel.sdk.exporter.span.exported").is_empty());
+    }
+}
+
+#[test]
+fn an_interval_of_nothing_is_refused() {
+    let refused = world()
+        .exporter
+        .pipeline(config().with_self_metrics(Duration::ZERO));
+    let error = refused.map(drop).expect_err("it cannot work");
+    assert!(
+        error.is_misuse() && error.to_string().contains("with_self_metrics"),
+        "{error}"
+    );
 }

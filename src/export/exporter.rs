@@ -32,11 +32,13 @@ impl Config {
             ));
         }
         let report = Arc::new(self.report());
+        let begun_unix = runtime.unix_time();
         let channel = Arc::new(Channel::new(self, runtime)?);
         channel.tell_config(&report);
         Ok(Exporter {
             report,
             channel,
+            begun_unix,
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             exporters: Arc::new(AtomicUsize::new(1)),
             companions: Arc::default(),
@@ -69,6 +71,8 @@ pub struct Exporter<R: Runtime> {
     channel: Arc<Channel<R>>,
     report: Arc<ConfigReport>,
     instance: u32,
+    /// When it was built, since the Unix epoch.
+    begun_unix: Duration,
     /// Clones alive: the driver ends with the last.
     exporters: Arc<AtomicUsize>,
     companions: Arc<Companions>,
@@ -166,6 +170,16 @@ impl<R: Runtime> Exporter<R> {
         metrics
     }
 
+    /// When it was built, since the Unix epoch.
+    pub(crate) fn begun_unix(&self) -> Duration {
+        self.begun_unix
+    }
+
+    /// Whether the other is a clone of this one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.channel, &other.channel)
+    }
+
     /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not
     /// meant.
     pub fn config_report(&self) -> &ConfigReport {
@@ -213,6 +227,7 @@ impl<R: Runtime> Clone for Exporter<R> {
             channel: self.channel.clone(),
             report: self.report.clone(),
             instance: self.instance,
+            begun_unix: self.begun_unix,
             exporters: self.exporters.clone(),
             companions: self.companions.clone(),
         }

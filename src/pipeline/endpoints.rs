@@ -101,7 +101,14 @@ impl<R: Runtime> Endpoints<R> {
             bytes_max: config.queue.bytes_max as u64,
             max_elapsed: config.max_elapsed,
         };
-        let future = PipelineFuture::new(shared.clone(), runtime, endpoints, config.batch_bytes_max, bounds);
+        let future = PipelineFuture::new(
+            shared.clone(),
+            runtime,
+            endpoints,
+            config.batch_bytes_max,
+            bounds,
+            config.self_metrics,
+        );
         Ok((Pipeline::new(shared), future))
     }
 

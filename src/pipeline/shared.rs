@@ -312,6 +312,20 @@ impl Shared {
         lock(&self.delivery).set_batch_bytes_max(leg, signal, bytes);
     }
 
+    /// Queues a request of the future's own, if there is room to spare. The future looks at the delivery next.
+    pub(super) fn push_spare(&self, request: &Request) {
+        let garbage = {
+            let mut delivery = lock(&self.delivery);
+            delivery.push_spare(request);
+            delivery.take_garbage()
+        };
+        drop(garbage);
+    }
+
+    pub(super) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
     /// What the future is to do next.
     pub(super) fn next_action(&self) -> Option<DeliveryAction> {
         lock(&self.delivery).poll_action()
