@@ -3,6 +3,7 @@
 use super::sync::lock;
 use crate::observe::Meter;
 use crate::stats::{Report, Stats};
+use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -11,8 +12,8 @@ use std::sync::Mutex;
 
 /// A pipeline, as its exporter knows it.
 pub(crate) trait Companion: Send + Sync {
-    /// Adds its account.
-    fn add_to(&self, stats: &mut Stats);
+    /// Adds its account, with ages as of this time.
+    fn add_to(&self, stats: &mut Stats, now: Instant);
 
     /// Adds what it counted of this exporter's items.
     fn measure(&self, meter: &mut Meter);
@@ -48,14 +49,14 @@ impl Companions {
         drop(over);
     }
 
-    /// Adds the accounts of all pipelines there ever were.
-    pub(crate) fn add_to(&self, stats: &mut Stats) {
+    /// Adds the accounts of all pipelines there ever were, with ages as of this time.
+    pub(crate) fn add_to(&self, stats: &mut Stats, now: Instant) {
         let over = {
             let mut state = lock(&self.state);
             let over = state.fold();
             stats.add_items(&state.closed);
             for companion in &state.living {
-                companion.add_to(stats);
+                companion.add_to(stats, now);
             }
             over
         };
@@ -96,7 +97,7 @@ impl State {
         while at < self.living.len() {
             if self.living[at].is_over() {
                 let companion = self.living.swap_remove(at);
-                companion.add_to(&mut self.closed);
+                companion.add_to(&mut self.closed, Instant::ZERO);
                 companion.measure(&mut self.closed_meter);
                 over.push(companion);
             } else {

@@ -214,8 +214,8 @@ impl<R: Runtime> Exporter<R> {
 pub(super) fn whole_stats<R: Runtime>(channel: &Channel<R>, companions: &Companions) -> Stats {
     let mut stats = channel.stats();
     // In another process the pipelines' locks may be held by threads that are not there.
-    if !channel.origin.is_foreign() {
-        companions.add_to(&mut stats);
+    if let Some(runtime) = channel.runtime() {
+        companions.add_to(&mut stats, runtime.now());
     }
     stats
 }

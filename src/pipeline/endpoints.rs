@@ -11,6 +11,7 @@ use crate::export::{Companion, Exporter};
 use crate::observe::Meter;
 use crate::rt::Runtime;
 use crate::stats::{Report, Stats};
+use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
@@ -92,6 +93,7 @@ impl<R: Runtime> Endpoints<R> {
                     shared: shared.clone(),
                     leg,
                     position,
+                    has_breaker: config.breaker.is_some(),
                 }));
                 endpoints.push(Endpoint::new(leg, position, exporter, exporters.len()));
             }
@@ -227,11 +229,12 @@ struct Member {
     shared: Arc<Shared>,
     leg: usize,
     position: usize,
+    has_breaker: bool,
 }
 
 impl Companion for Member {
-    fn add_to(&self, stats: &mut Stats) {
-        let pipeline = self.shared.stats();
+    fn add_to(&self, stats: &mut Stats, now: Instant) {
+        let pipeline = self.shared.stats_at(now);
         let Some(leg) = pipeline.legs.get(self.leg) else {
             return;
         };
@@ -239,7 +242,7 @@ impl Companion for Member {
         if self.position == 0 {
             add_leg(stats, leg);
         }
-        if let Some(endpoint) = leg.endpoints.get(self.position) {
+        if let Some(endpoint) = leg.endpoints.get(self.position).filter(|_| self.has_breaker) {
             add_breaker(stats, endpoint);
         }
     }

@@ -172,6 +172,11 @@ impl Shared {
         }
     }
 
+    /// The account with ages as of this time.
+    pub(super) fn stats_at(&self, now: Instant) -> PipelineStats {
+        lock(&self.delivery).stats_at(now)
+    }
+
     /// Asks the future for something.
     pub(super) fn wish(&self, wish: Wish) {
         lock(&self.desk).wishes.push(wish);
@@ -418,6 +423,7 @@ pub(super) fn stats_of(stats: &PipelineStats) -> Stats {
     let mut whole = Stats::default();
     for leg in &stats.legs {
         add_leg(&mut whole, leg);
+        whole.last_error = whole.last_error.take().or_else(|| leg.last_error.clone());
         for endpoint in &leg.endpoints {
             add_breaker(&mut whole, endpoint);
         }
@@ -425,7 +431,7 @@ pub(super) fn stats_of(stats: &PipelineStats) -> Stats {
     whole
 }
 
-/// Adds the account of one leg to an exporter's.
+/// Adds the account of one leg to an exporter's, which has its own last error.
 pub(super) fn add_leg(stats: &mut Stats, leg: &LegStats) {
     let account = &leg.account;
     stats.accepted += account.accepted;
@@ -438,7 +444,6 @@ pub(super) fn add_leg(stats: &mut Stats, leg: &LegStats) {
     stats.queued += account.queued;
     stats.in_flight += account.in_flight;
     stats.oldest_queued_age = stats.oldest_queued_age.max(account.oldest_queued_age);
-    stats.last_error = stats.last_error.take().or_else(|| leg.last_error.clone());
 }
 
 /// Adds the state of one endpoint's circuit breaker: the worst of several is told.
