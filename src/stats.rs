@@ -50,7 +50,8 @@ pub struct Stats {
     pub outage_since: Option<Instant>,
     /// The last failure of an attempt or a connection, in words.
     pub last_error: Option<String>,
-    /// How long the oldest item that is queued has waited in a pipeline, as of the pipeline's last move.
+    /// How long the oldest item that is queued has waited in a pipeline, since the pipeline first saw it; in a report, as of the
+    /// end.
     pub oldest_queued_age: Option<Duration>,
     /// What the circuit breaker of the exporter's pipelines does, where it has any: the worst of several.
     pub breaker: Option<BreakerState>,

@@ -1,8 +1,9 @@
 //! What stands on an exporter and belongs to its account and its end: its pipelines.
 
 use super::sync::lock;
-use crate::observe::{Meter, SelfMetrics};
+use crate::observe::Meter;
 use crate::stats::{Report, Stats};
+use crate::time::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -11,11 +12,11 @@ use std::sync::Mutex;
 
 /// A pipeline, as its exporter knows it.
 pub(crate) trait Companion: Send + Sync {
-    /// Adds its account.
-    fn add_to(&self, stats: &mut Stats);
+    /// Adds its account, with ages as of this time.
+    fn add_to(&self, stats: &mut Stats, now: Instant);
 
-    /// Adds what became of the items that it had exported.
-    fn add_meter(&self, sum: &mut Meter);
+    /// Adds what it counted of this exporter's items.
+    fn measure(&self, meter: &mut Meter);
 
     /// Whether its account is closed and changes no more.
     fn is_over(&self) -> bool;
@@ -48,33 +49,33 @@ impl Companions {
         drop(over);
     }
 
-    /// Adds the accounts of all pipelines there ever were.
-    pub(crate) fn add_to(&self, stats: &mut Stats) {
+    /// Adds the accounts of all pipelines there ever were, with ages as of this time.
+    pub(crate) fn add_to(&self, stats: &mut Stats, now: Instant) {
         let over = {
             let mut state = lock(&self.state);
             let over = state.fold();
             stats.add_items(&state.closed);
             for companion in &state.living {
-                companion.add_to(stats);
+                companion.add_to(stats, now);
             }
             over
         };
         drop(over);
     }
 
-    /// Adds what became of the items that any of them ever exported.
-    pub(crate) fn add_meters(&self, metrics: &mut SelfMetrics) {
-        let over = {
+    /// What all pipelines there ever were counted of this exporter's items.
+    pub(crate) fn meter(&self) -> Meter {
+        let (over, meter) = {
             let mut state = lock(&self.state);
             let over = state.fold();
-            let mut sum = state.closed_meter.clone();
+            let mut meter = state.closed_meter.clone();
             for companion in &state.living {
-                companion.add_meter(&mut sum);
+                companion.measure(&mut meter);
             }
-            metrics.merge(&sum);
-            over
+            (over, meter)
         };
         drop(over);
+        meter
     }
 
     /// Asks all to end.
@@ -93,8 +94,8 @@ impl State {
         while at < self.living.len() {
             if self.living[at].is_over() {
                 let companion = self.living.swap_remove(at);
-                companion.add_to(&mut self.closed);
-                companion.add_meter(&mut self.closed_meter);
+                companion.add_to(&mut self.closed, Instant::ZERO);
+                companion.measure(&mut self.closed_meter);
                 over.push(companion);
             } else {
                 at += 1;

@@ -32,11 +32,13 @@ impl Config {
             ));
         }
         let report = Arc::new(self.report());
+        let begun_unix = runtime.unix_time();
         let channel = Arc::new(Channel::new(self, runtime)?);
         channel.tell_config(&report);
         Ok(Exporter {
             report,
             channel,
+            begun_unix,
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             exporters: Arc::new(AtomicUsize::new(1)),
             companions: Arc::default(),
@@ -69,6 +71,8 @@ pub struct Exporter<R: Runtime> {
     channel: Arc<Channel<R>>,
     report: Arc<ConfigReport>,
     instance: u32,
+    /// When it was built, since the Unix epoch.
+    begun_unix: Duration,
     /// Clones alive: the driver ends with the last.
     exporters: Arc<AtomicUsize>,
     companions: Arc<Companions>,
@@ -155,18 +159,25 @@ impl<R: Runtime> Exporter<R> {
         self.channel.note_loss(signal, reason, dropped, unknown)
     }
 
-    /// What the exporter counted about itself, to be exported as metrics by this or another exporter.
-    ///
-    /// An item of a pipeline counts once, from its first export to where it ends up: it is in flight while it waits to be exported
-    /// again, and failed where it is given up then. What is dropped before its first export is in [`stats`](Self::stats) alone.
-    /// Where several exporters share one destination of a pipeline, the first of them tells its items.
+    /// What the exporter and its pipelines counted about themselves, to be exported as metrics by this or another exporter;
+    /// [`PipelineConfig::with_self_metrics`](crate::pipeline::PipelineConfig::with_self_metrics) has a pipeline do that.
     pub fn self_metrics(&self) -> SelfMetrics {
         let mut metrics = self.channel.self_metrics().with_instance(self.instance);
         // In another process the pipelines' locks may be held by threads that are not there.
         if !self.channel.origin.is_foreign() {
-            self.companions.add_meters(&mut metrics);
+            metrics.merge(&self.companions.meter());
         }
         metrics
+    }
+
+    /// When it was built, since the Unix epoch.
+    pub(crate) fn begun_unix(&self) -> Duration {
+        self.begun_unix
+    }
+
+    /// Whether the other is a clone of this one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.channel, &other.channel)
     }
 
     /// What became of the configuration: every value with where it comes from, what was refused, and what is probably not
@@ -203,8 +214,8 @@ impl<R: Runtime> Exporter<R> {
 pub(super) fn whole_stats<R: Runtime>(channel: &Channel<R>, companions: &Companions) -> Stats {
     let mut stats = channel.stats();
     // In another process the pipelines' locks may be held by threads that are not there.
-    if !channel.origin.is_foreign() {
-        companions.add_to(&mut stats);
+    if let Some(runtime) = channel.runtime() {
+        companions.add_to(&mut stats, runtime.now());
     }
     stats
 }
@@ -216,6 +227,7 @@ impl<R: Runtime> Clone for Exporter<R> {
             channel: self.channel.clone(),
             report: self.report.clone(),
             instance: self.instance,
+            begun_unix: self.begun_unix,
             exporters: self.exporters.clone(),
             companions: self.companions.clone(),
         }

@@ -6,7 +6,7 @@
 use crate::code::Code;
 use crate::encode::Signal;
 use crate::error::{Error, Kind};
-#[cfg(any(test, feature = "std"))]
+#[cfg(feature = "std")]
 use crate::outcome::DropReason;
 use crate::outcome::{ItemCounts, Outcome};
 use alloc::vec::Vec;
@@ -128,14 +128,12 @@ impl ErrorType {
         Self(Cause::Named(name))
     }
 
-    /// Why a pipeline gives items up between exports.
-    #[cfg(any(test, feature = "std"))]
-    pub(crate) const fn dropped(reason: DropReason) -> Self {
-        Self(Cause::Named(match reason {
+    /// Why items were given up that wait for a further export.
+    #[cfg(feature = "std")]
+    pub(crate) const fn given_up(reason: DropReason) -> Self {
+        let name = match reason {
             DropReason::Cancelled => "cancelled",
             DropReason::Deadline => "timeout",
-            DropReason::Attempts => "attempts_exhausted",
-            DropReason::NotRetryable => "not_retryable",
             DropReason::MemoryLimit => "memory_limit",
             DropReason::Shutdown => "shutdown",
             DropReason::TooLarge => "too_large",
@@ -143,7 +141,9 @@ impl ErrorType {
             DropReason::Evicted => "evicted",
             DropReason::Expired => "expired",
             DropReason::Forked => "forked",
-        }))
+            DropReason::Attempts | DropReason::NotRetryable => return Self::OTHER,
+        };
+        Self(Cause::Named(name))
     }
 
     #[cfg(test)]
@@ -206,13 +206,6 @@ impl Meter {
         *in_flight = in_flight.saturating_sub(items);
     }
 
-    /// Items that were counted by [`begin`](Self::begin) ended up here, for this reason where they were not delivered.
-    #[cfg(any(test, feature = "std"))]
-    pub(crate) fn settle(&mut self, signal: Signal, counts: ItemCounts, why: ErrorType) {
-        self.undo(signal, counts.total());
-        self.count(signal, counts, why);
-    }
-
     /// Items have their verdict.
     pub(crate) fn end(&mut self, signal: Signal, items: u64, verdict: &Result<Outcome, Error>) {
         self.undo(signal, items);
@@ -245,7 +238,7 @@ impl Meter {
     }
 
     /// Adds what another meter counted.
-    #[cfg(any(test, feature = "std"))]
+    #[cfg(feature = "std")]
     pub(crate) fn merge(&mut self, other: &Self) {
         for (sum, more) in self.signals.iter_mut().zip(&other.signals) {
             sum.in_flight += more.in_flight;
@@ -288,7 +281,7 @@ impl Histogram {
         self.counts[bucket] += 1;
     }
 
-    #[cfg(any(test, feature = "std"))]
+    #[cfg(feature = "std")]
     fn merge(&mut self, other: &Self) {
         if other.count() == 0 {
             return;
@@ -398,9 +391,9 @@ mod tests {
         }
         let traces = sum.signal(Signal::Traces);
         assert_eq!((traces.in_flight, traces.exported), (2, 2));
-        assert_eq!(traces.failed, [(ErrorType::named("timeout"), 5)]);
+        assert_eq!(traces.failed, [(ErrorType::given_up(DropReason::Deadline), 5)]);
         let (end, histogram) = &traces.durations[0];
-        assert_eq!(end.error, Some(ErrorType::named("timeout")));
+        assert_eq!(end.error, Some(ErrorType::given_up(DropReason::Deadline)));
         assert_eq!(histogram.count(), 2);
         assert_eq!(
             (histogram.min_nanos, histogram.max_nanos),

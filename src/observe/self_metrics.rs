@@ -19,6 +19,12 @@ const NANOS: f64 = 1e9;
 /// as exported, or as failed with the cause of the last attempt. Items that the collector rejects in a partial success count
 /// as failed. Each export is timed once, from when it was handed over to its verdict.
 ///
+/// Items of a pipeline are in flight from their first export until they are settled for good, also while they wait in its
+/// queue for the next, and count once however often that takes. Those that it gives up then count as failed with its reason,
+/// such as `expired` or `evicted`; those that never came to an export, such as what a full queue drops, are not counted here.
+/// Where it hands them on to another exporter (failover, round robin) they are that one's from then on. Each of its exports is
+/// timed.
+///
 /// ```
 /// use otlp_embed::{Config, MetricBatch, Resource, rt};
 /// # fn main() -> Result<(), otlp_embed::Error> {

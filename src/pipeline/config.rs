@@ -39,6 +39,7 @@ pub struct PipelineConfig {
     pub(crate) breaker: Option<BreakerConfig>,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) concurrency: ConcurrencyConfig,
+    pub(crate) self_metrics: Option<Duration>,
 }
 
 impl Default for PipelineConfig {
@@ -54,6 +55,7 @@ impl Default for PipelineConfig {
             breaker: delivery.breaker,
             rate_limit: delivery.rate_limit,
             concurrency: delivery.concurrency,
+            self_metrics: None,
         }
     }
 }
@@ -129,6 +131,17 @@ impl PipelineConfig {
         self
     }
 
+    /// Has the pipeline export the [self-metrics](crate::Exporter::self_metrics) of its exporters, its own counts included, once
+    /// in every interval, under its [resource](Self::with_resource); it does not unless this is set. A minute is usual.
+    ///
+    /// They go through its own queue like everything else, count in its account and in the next ones. They never wait and
+    /// make nobody wait: where the queue has no room, those of this interval are left out. They end with the pipeline's
+    /// shutdown.
+    pub fn with_self_metrics(mut self, interval: Duration) -> Self {
+        self.self_metrics = Some(interval);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.queue.check()?;
         self.batch.check()?;
@@ -145,6 +158,9 @@ impl PipelineConfig {
             return refuse(
                 "with_max_elapsed: 0 leaves no time for an export; give it at least the exporter's timeout",
             );
+        }
+        if self.self_metrics == Some(Duration::ZERO) {
+            return refuse("with_self_metrics: an interval of 0 never ends; a minute is usual");
         }
         if self.batch_bytes_max == Some(0) {
             return refuse("with_batch_bytes_max: a batch of 0 bytes holds nothing");

@@ -11,6 +11,7 @@ use crate::export::{Companion, Exporter};
 use crate::observe::Meter;
 use crate::rt::Runtime;
 use crate::stats::{Report, Stats};
+use crate::time::Instant;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -91,6 +92,7 @@ impl<R: Runtime> Endpoints<R> {
                     shared: shared.clone(),
                     leg,
                     position,
+                    has_breaker: config.breaker.is_some(),
                 }));
                 endpoints.push(Endpoint::new(leg, position, exporter, exporters.len()));
             }
@@ -100,7 +102,14 @@ impl<R: Runtime> Endpoints<R> {
             bytes_max: config.queue.bytes_max as u64,
             max_elapsed: config.max_elapsed,
         };
-        let future = PipelineFuture::new(shared.clone(), runtime, endpoints, config.batch_bytes_max, bounds);
+        let future = PipelineFuture::new(
+            shared.clone(),
+            runtime,
+            endpoints,
+            config.batch_bytes_max,
+            bounds,
+            config.self_metrics,
+        );
         Ok((Pipeline::new(shared), future))
     }
 
@@ -219,11 +228,12 @@ struct Member {
     shared: Arc<Shared>,
     leg: usize,
     position: usize,
+    has_breaker: bool,
 }
 
 impl Companion for Member {
-    fn add_to(&self, stats: &mut Stats) {
-        let pipeline = self.shared.stats();
+    fn add_to(&self, stats: &mut Stats, now: Instant) {
+        let pipeline = self.shared.stats_at(now);
         let Some(leg) = pipeline.legs.get(self.leg) else {
             return;
         };
@@ -231,16 +241,13 @@ impl Companion for Member {
         if self.position == 0 {
             add_leg(stats, leg);
         }
-        if let Some(endpoint) = leg.endpoints.get(self.position) {
+        if let Some(endpoint) = leg.endpoints.get(self.position).filter(|_| self.has_breaker) {
             add_breaker(stats, endpoint);
         }
     }
 
-    fn add_meter(&self, sum: &mut Meter) {
-        // As the account.
-        if self.position == 0 {
-            self.shared.add_meter(self.leg, sum);
-        }
+    fn measure(&self, meter: &mut Meter) {
+        self.shared.measure(self.leg, self.position, meter);
     }
 
     fn is_over(&self) -> bool {

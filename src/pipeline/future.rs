@@ -1,7 +1,9 @@
 //! The future of a pipeline: moves facts and actions between its delivery and its exporters.
 
+mod measure;
 mod tell;
 
+use self::measure::Measuring;
 use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
 use super::endpoints::batch_bytes_max;
 use super::shared::{Shared, Wish, stats_of};
@@ -54,6 +56,8 @@ pub struct PipelineFuture<R: Runtime> {
     /// What the user set for the bytes of a batch.
     batch_bytes_max: Option<usize>,
     bounds: Bounds,
+    /// Set where it exports its self-metrics.
+    measuring: Option<Measuring>,
     report: Option<Report>,
 }
 
@@ -105,6 +109,7 @@ impl<R: Runtime> PipelineFuture<R> {
         endpoints: Vec<Endpoint<R>>,
         batch_bytes_max: Option<usize>,
         bounds: Bounds,
+        self_metrics: Option<Duration>,
     ) -> Self {
         Self {
             shared,
@@ -113,6 +118,7 @@ impl<R: Runtime> PipelineFuture<R> {
             endpoints,
             batch_bytes_max,
             bounds,
+            measuring: self_metrics.map(Measuring::new),
             report: None,
         }
     }
@@ -123,6 +129,7 @@ impl<R: Runtime> PipelineFuture<R> {
         self.shared.register(cx.waker());
         for _ in 0..ROUNDS_MAX {
             self.grant();
+            self.measure();
             self.handle(DeliveryFact::Tick);
             let has_acted = self.act();
             if let Some(report) = &self.report {
@@ -267,7 +274,8 @@ impl<R: Runtime> PipelineFuture<R> {
 
     /// Sets the timer for what is due next; ready when something is due already.
     fn check_time(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        let Some(at) = self.shared.next_timeout() else {
+        let measuring = self.measuring.as_ref().and_then(Measuring::next);
+        let Some(at) = self.shared.next_timeout().into_iter().chain(measuring).min() else {
             return Poll::Pending;
         };
         if at <= self.runtime.now() {

@@ -209,15 +209,22 @@ impl Shared {
         lock(&self.delivery).stats()
     }
 
-    /// Adds what became of the items of a leg that were exported.
-    pub(super) fn add_meter(&self, leg: usize, sum: &mut Meter) {
+    /// Adds what an endpoint of a leg counted for the self-metrics of its exporter.
+    pub(super) fn measure(&self, leg: usize, endpoint: usize, meter: &mut Meter) {
         if self.is_forked() {
             return;
         }
-        let meter = lock(&self.delivery).meter(leg).cloned();
-        if let Some(meter) = meter {
-            sum.merge(&meter);
+        if let Some(counted) = lock(&self.delivery).meter(leg, endpoint) {
+            meter.merge(counted);
         }
+    }
+
+    /// The account with ages as of this time.
+    pub(super) fn stats_at(&self, now: Instant) -> PipelineStats {
+        if self.is_forked() {
+            return PipelineStats::default();
+        }
+        lock(&self.delivery).stats_at(now)
     }
 
     /// Asks the future for something.
@@ -392,6 +399,20 @@ impl Shared {
         lock(&self.delivery).set_batch_bytes_max(leg, signal, bytes);
     }
 
+    /// Queues a request of the future's own, if there is room to spare. The future looks at the delivery next.
+    pub(super) fn push_spare(&self, request: &Request) {
+        let garbage = {
+            let mut delivery = lock(&self.delivery);
+            delivery.push_spare(request);
+            delivery.take_garbage()
+        };
+        drop(garbage);
+    }
+
+    pub(super) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
     /// What the future is to do next.
     pub(super) fn next_action(&self) -> Option<DeliveryAction> {
         lock(&self.delivery).poll_action()
@@ -489,6 +510,7 @@ pub(super) fn stats_of(stats: &PipelineStats) -> Stats {
     let mut whole = Stats::default();
     for leg in &stats.legs {
         add_leg(&mut whole, leg);
+        whole.last_error = whole.last_error.take().or_else(|| leg.last_error.clone());
         for endpoint in &leg.endpoints {
             add_breaker(&mut whole, endpoint);
         }
@@ -496,7 +518,7 @@ pub(super) fn stats_of(stats: &PipelineStats) -> Stats {
     whole
 }
 
-/// Adds the account of one leg to an exporter's.
+/// Adds the account of one leg to an exporter's, which has its own last error.
 pub(super) fn add_leg(stats: &mut Stats, leg: &LegStats) {
     let account = &leg.account;
     stats.accepted += account.accepted;
@@ -509,7 +531,6 @@ pub(super) fn add_leg(stats: &mut Stats, leg: &LegStats) {
     stats.queued += account.queued;
     stats.in_flight += account.in_flight;
     stats.oldest_queued_age = stats.oldest_queued_age.max(account.oldest_queued_age);
-    stats.last_error = stats.last_error.take().or_else(|| leg.last_error.clone());
 }
 
 /// Adds the state of one endpoint's circuit breaker: the worst of several is told.

@@ -28,3 +28,10 @@ impl Clock {
             .checked_add(core::time::Duration::from_nanos(at.as_nanos()))
     }
 }
+
+/// The time since the Unix epoch.
+#[allow(clippy::disallowed_methods, reason = "runtimes are where clocks are read")]
+pub(crate) fn unix_time() -> core::time::Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default()
+}

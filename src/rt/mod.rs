@@ -44,6 +44,7 @@ use core::future::Future;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::collections::hash_map::RandomState;
 use std::io;
 use std::net::ToSocketAddrs;
@@ -84,6 +85,12 @@ pub trait Runtime: Clone {
     fn is_same(&self, other: &Self) -> bool {
         let _ = other;
         true
+    }
+
+    /// The time since the Unix epoch, as the system's clock has it; zero where that is before it. Only what is exported about
+    /// the exporter itself bears it: nothing is decided by it.
+    fn unix_time(&self) -> Duration {
+        clock::unix_time()
     }
 
     /// What an exporter's random choices, the jitter of its backoff above all, begin with. It differs from call to call,

@@ -6,6 +6,8 @@ use super::policies::{
 };
 use super::types::{BatchId, DeliveryEvent};
 use super::verdict::ExportVerdict;
+use crate::encode::Signal;
+use crate::observe::Meter;
 use crate::pipeline::stats::EndpointStats;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -35,6 +37,9 @@ struct Endpoint {
     concurrency: AdaptiveConcurrency,
     in_flight: usize,
     is_gone: bool,
+    /// Items for the self-metrics of its exporter: each is here from when it was first given to it, until it is settled or
+    /// given to another.
+    meter: Meter,
 }
 
 /// Why an endpoint takes no batch now.
@@ -80,6 +85,7 @@ impl Endpoints {
             concurrency: AdaptiveConcurrency::new(config.concurrency),
             in_flight: 0,
             is_gone: false,
+            meter: Meter::default(),
         };
         Self {
             list: (0..leg.endpoints.max(1)).map(|_| endpoint()).collect(),
@@ -129,6 +135,27 @@ impl Endpoints {
             }
         }
         Err(again.map(|at| at.max(now + WAIT_MIN)))
+    }
+
+    /// Items are given to an endpoint, anew or after another had them.
+    pub fn measure_begin(&mut self, signal: Signal, items: u64, before: Option<usize>, now: usize) {
+        if before == Some(now) {
+            return;
+        }
+        if let Some(meter) = before.and_then(|at| self.meter_mut(at)) {
+            meter.undo(signal, items);
+        }
+        if let Some(meter) = self.meter_mut(now) {
+            meter.begin(signal, items);
+        }
+    }
+
+    pub fn meter(&self, endpoint: usize) -> Option<&Meter> {
+        self.list.get(endpoint).map(|endpoint| &endpoint.meter)
+    }
+
+    pub fn meter_mut(&mut self, endpoint: usize) -> Option<&mut Meter> {
+        self.list.get_mut(endpoint).map(|endpoint| &mut endpoint.meter)
     }
 
     /// An export ended.

@@ -29,8 +29,8 @@ pub(super) struct Queued {
     admitted: Option<Instant>,
     /// Whether an attempt was sent whole and not answered.
     unanswered: bool,
-    /// Whether it was exported before: it goes alone, as soon as it may.
-    is_returned: bool,
+    /// The endpoint that was given it last, if it was exported before: it goes alone then, as soon as it may.
+    returned_by: Option<usize>,
 }
 
 /// An export that has no verdict yet.
@@ -94,8 +94,6 @@ pub(super) struct Leg {
     /// Items given up that nobody was told of yet.
     lost: Lost,
     last_error: Option<String>,
-    /// Items from their first export to where they end up.
-    meter: Meter,
 }
 
 /// Items that were given up, by signal and reason: those that were dropped, and those that may have arrived.
@@ -131,7 +129,6 @@ impl Leg {
             full: (0, 0),
             lost: Lost::default(),
             last_error: None,
-            meter: Meter::default(),
         }
     }
 
@@ -224,7 +221,7 @@ impl Leg {
                 epoch: closed.epoch,
                 admitted: closed.born,
                 unanswered: false,
-                is_returned: false,
+                returned_by: None,
             },
         };
         if self.is_gone || shared.is_over() {
@@ -354,9 +351,12 @@ impl Leg {
             (Some(over), None | Some(DropReason::Cancelled)) => over,
             (_, reason) => reason.unwrap_or(DropReason::NotRetryable),
         };
-        let why = verdict.error_type.unwrap_or(ErrorType::REJECTED);
-        self.meter.settle(flight.signal, counts, why);
         self.settle(shared, flight.signal, flight.epoch, counts, reason);
+        let why = match (shared.over, verdict.drop_reason) {
+            (Some(over), Some(DropReason::Cancelled)) => ErrorType::given_up(over),
+            _ => verdict.why,
+        };
+        self.measure_end(&flight, flight.items.saturating_sub(back), counts, why);
         if verdict.is_gone {
             self.lose_endpoint(shared, flight.endpoint);
         }
@@ -385,9 +385,8 @@ impl Leg {
             None => unknown(flight.items),
         };
         let reason = reason.or(shared.over).unwrap_or(DropReason::Shutdown);
-        self.meter
-            .settle(flight.signal, counts, ErrorType::dropped(reason));
         self.settle(shared, flight.signal, flight.epoch, counts, reason);
+        self.measure_end(&flight, flight.items, counts, ErrorType::given_up(reason));
         self.refresh(shared, flight.lane);
     }
 
@@ -419,11 +418,6 @@ impl Leg {
         }
     }
 
-    /// What became of the items that were exported.
-    pub fn meter(&self) -> &Meter {
-        &self.meter
-    }
-
     /// Items that were given up since the last question, for one reason of one signal.
     pub fn poll_lost(&mut self) -> Option<DeliveryEvent> {
         let (signal, reason, (dropped, unknown)) = self.lost.poll()?;
@@ -439,6 +433,11 @@ impl Leg {
 
     pub fn has_lost(&self) -> bool {
         self.lost.is_any
+    }
+
+    /// What its endpoints counted for the self-metrics.
+    pub fn meter(&self, endpoint: usize) -> Option<&Meter> {
+        self.endpoints.meter(endpoint)
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {

@@ -228,9 +228,9 @@ impl Delivery {
         PipelineStats::of(legs.collect())
     }
 
-    /// What became of the items of a leg from their first export on, for the self-metrics of an exporter.
-    pub(crate) fn meter(&self, leg: usize) -> Option<&Meter> {
-        self.legs.get(leg).map(Leg::meter)
+    /// What an endpoint of a leg counted for the self-metrics of its exporter.
+    pub(crate) fn meter(&self, leg: usize, endpoint: usize) -> Option<&Meter> {
+        self.legs.get(leg)?.meter(endpoint)
     }
 
     /// What a flush would be answered now, where it waits still.

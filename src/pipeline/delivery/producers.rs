@@ -135,6 +135,14 @@ impl Delivery {
         self.close();
     }
 
+    /// Takes a whole request if that costs nobody anything: not where there is no room, and nothing is counted then. Whether
+    /// it was taken.
+    pub fn push_spare(&mut self, request: &Request) -> bool {
+        let (items, bytes) = self.room();
+        let fits = request.items() <= items && request.encoded_len() as u64 <= bytes;
+        fits && self.push(request) == Admission::Admitted
+    }
+
     /// Whether the driver is to be woken, now, after the lock is released. True once for all that happened.
     pub fn take_wake(&mut self) -> bool {
         if core::mem::take(&mut self.shared.overflows) {

@@ -30,8 +30,8 @@ pub struct ExportVerdict {
     pub is_gone: bool,
     /// The failure in words.
     pub error: Option<String>,
-    /// What the settled items that were not delivered count as.
-    pub(super) error_type: Option<ErrorType>,
+    /// Why the settled items count as failed that do.
+    pub(crate) why: ErrorType,
 }
 
 /// What an export says about its endpoint.
@@ -69,7 +69,7 @@ impl ExportVerdict {
             retry_after: None,
             is_gone: false,
             error: None,
-            error_type: None,
+            why: ErrorType::REJECTED,
         }
     }
 
@@ -136,7 +136,7 @@ impl ExportVerdict {
             retry_after: error.retry_after(),
             is_gone: error.is_shutdown() || error.is_runtime_gone(),
             error: Some(error.to_string()),
-            error_type: Some(ErrorType::of(error)),
+            why: ErrorType::of(error),
         }
     }
 

@@ -342,6 +342,11 @@ impl Runtime for Network {
         self.0.clock.now()
     }
 
+    /// It began with 2024.
+    fn unix_time(&self) -> Duration {
+        Duration::from_secs(1_704_067_200) + self.0.clock.now().since(Instant::ZERO)
+    }
+
     fn connect(&self, target: &Target) -> Connecting {
         let Target::Tcp(to) = *target else {
             let text = "a simulated network has no Unix domain sockets; give an http endpoint";

@@ -22,7 +22,7 @@ impl Leg {
             epoch,
             admitted,
             unanswered,
-            is_returned,
+            returned_by,
         } = first.value;
         let request = if count == 1 {
             request
@@ -37,6 +37,8 @@ impl Leg {
             }
             Request::join(&requests).expect("a lane is of one signal, one set of headers and one time")
         };
+        self.endpoints
+            .measure_begin(request.signal(), items, returned_by, taken.endpoint);
         let batch = shared.next_batch();
         let flight = InFlight {
             signal: request.signal(),
@@ -53,10 +55,6 @@ impl Leg {
             permit: taken.permit,
             submitted: shared.now,
         };
-        // Items are in flight for the self-metrics until they end up somewhere, however often they are exported.
-        if !is_returned {
-            self.meter.begin(request.signal(), items);
-        }
         shared.actions.push_back(DeliveryAction::Export {
             batch,
             leg: self.index,
@@ -101,7 +99,7 @@ impl Leg {
                 epoch: flight.epoch,
                 admitted: Some(flight.admitted),
                 unanswered: verdict.unanswered || flight.unanswered,
-                is_returned: true,
+                returned_by: Some(flight.endpoint),
             },
         };
         if let Some(reason) = shared.over {
@@ -173,8 +171,13 @@ impl Leg {
         };
         let signal = entry.value.request.signal();
         // What was never exported is no exporter's matter.
-        if entry.value.is_returned {
-            self.meter.settle(signal, counts, ErrorType::dropped(reason));
+        if let Some(meter) = entry
+            .value
+            .returned_by
+            .and_then(|at| self.endpoints.meter_mut(at))
+        {
+            meter.undo(signal, entry.items);
+            meter.count(signal, counts, ErrorType::given_up(reason));
         }
         self.settle(shared, signal, entry.value.epoch, counts, reason);
         shared.garbage.requests.push(entry.value.request);
@@ -195,6 +198,14 @@ impl Leg {
         account.dropped[reason.index()] += counts.dropped;
         self.lost.add(signal, reason, counts);
         shared.epochs.settle(epoch, counts);
+    }
+
+    /// Items of an export are settled, which its endpoint counts.
+    pub(super) fn measure_end(&mut self, flight: &InFlight, items: u64, counts: ItemCounts, why: ErrorType) {
+        if let Some(meter) = self.endpoints.meter_mut(flight.endpoint) {
+            meter.undo(flight.signal, items);
+            meter.count(flight.signal, counts, why);
+        }
     }
 
     /// Items were lost to a full queue: the driver is asked to tell it, once until there is room again.

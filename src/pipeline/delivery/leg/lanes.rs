@@ -55,7 +55,7 @@ impl Leg {
         let aged = first.value.admitted.map(|at| at + shared.config.batch.timeout);
         let (items, bytes, _) = self.buffer.lane_sums(lane);
         let bounds = self.batch_bounds(self.buffer.signal(lane));
-        let is_due = first.value.is_returned
+        let is_due = first.value.returned_by.is_some()
             || first.seq <= shared.forced
             || items >= bounds.0
             || bytes >= bounds.1
@@ -80,11 +80,11 @@ impl Leg {
         let first = entries.next().expect("a ready lane holds something");
         let (mut count, mut items, mut bytes) = (1, first.items, first.bytes);
         // One dictionary a message: profiles cannot be joined. What came back goes as it is.
-        if signal == Signal::Profiles || first.value.is_returned {
+        if signal == Signal::Profiles || first.value.returned_by.is_some() {
             return (count, items, bytes);
         }
         for entry in entries {
-            let is_other = entry.value.is_returned || entry.value.epoch != first.value.epoch;
+            let is_other = entry.value.returned_by.is_some() || entry.value.epoch != first.value.epoch;
             if is_other || items + entry.items > bounds.0 || bytes + entry.bytes > bounds.1 {
                 break;
             }
