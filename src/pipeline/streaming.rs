@@ -289,7 +289,7 @@ impl<R: Runtime> Work<R> {
         let (shared, runtime) = (&self.shared, self.exports.runtime().clone());
         // A run that is kept after its end must not be what drives the connections.
         self.exports
-            .close(|ended| drop(shared.end_export(runtime.now(), ended)));
+            .close(|ended| _ = shared.end_export(runtime.now(), ended));
         let has_time = self.has_begun && !is_foreign;
         shared.end(has_time.then(|| runtime.now()));
     }
