@@ -261,6 +261,12 @@ impl Error {
         self.inner.kind == Kind::Connect
     }
 
+    /// Whether the connection failed, or the peer broke the protocol.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_transport(&self) -> bool {
+        self.inner.kind == Kind::Transport
+    }
+
     /// Whether the export was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.inner.kind == Kind::Cancelled

@@ -129,6 +129,27 @@ fn the_oldest_of_the_same_signal_makes_room() {
 }
 
 #[test]
+fn room_that_an_eviction_leaves_is_told_to_who_waits() {
+    let config = QueueConfig::new()
+        .with_items_max(10)
+        .with_overflow(Overflow::Block)
+        .for_signal(Signal::Logs, |logs| logs.with_overflow(Overflow::DropOldest));
+    let queue = ExportQueue::new(config).expect("there is room");
+    queue.try_push(request(Signal::Logs, 8, 8)).expect("room");
+    queue.try_push(spans(2)).expect("room");
+    let woken = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(woken.clone());
+    let mut waiting = queue.push(spans(3));
+    let cx = &mut Context::from_waker(&waker);
+    assert!(Pin::new(&mut waiting).poll(cx).is_pending());
+    queue
+        .try_push(request(Signal::Logs, 1, 1))
+        .expect("it evicts eight");
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(Pin::new(&mut waiting).poll(cx).is_ready());
+}
+
+#[test]
 fn producers_that_wait_are_served_in_their_order() {
     let queue = queue(2, Overflow::Block);
     queue.try_push(spans(2)).expect("room");

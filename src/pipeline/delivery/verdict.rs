@@ -173,6 +173,10 @@ fn class_of(error: &Error) -> VerdictClass {
             () => VerdictClass::Failure,
         };
     }
+    // No attempt there can mend it, as with a certificate that expired: another endpoint may be whole.
+    if !is_answer && (error.is_connect() || error.is_transport()) {
+        return VerdictClass::Failure;
+    }
     if !is_answer || error.is_cancelled() || error.is_shutdown() || error.is_runtime_gone() {
         return VerdictClass::Neutral;
     }
@@ -183,5 +187,27 @@ fn class_of(error: &Error) -> VerdictClass {
     match is_broken {
         true => VerdictClass::Failure,
         false => VerdictClass::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn an_endpoint_that_nothing_can_be_sent_to_is_down() {
+        // Otherwise no breaker opens, and what is behind it never has its turn.
+        for kind in [Kind::Connect, Kind::Transport] {
+            let error = Error::new(kind, "TLS with it: its certificate has expired").into_final();
+            assert!(!error.is_retryable());
+            let verdict = ExportVerdict::of(&Err(error), None);
+            assert_eq!(verdict.class, VerdictClass::Failure);
+            assert_eq!(verdict.breaker(), BreakerVerdict::Failure);
+        }
+        for kind in [Kind::Misuse, Kind::TooLarge, Kind::Credentials, Kind::Cancelled] {
+            let error = Error::new(kind, "it is this side's").into_final();
+            assert_eq!(ExportVerdict::of(&Err(error), None).class, VerdictClass::Neutral);
+        }
     }
 }

@@ -167,6 +167,10 @@ impl<T> Bounded<T> {
             state.push(value, weight);
         }
         self.consumers.wake_first();
+        if !evicted.is_empty() {
+            // It may have made more room than it took.
+            self.producers.wake_first();
+        }
         Ok(evicted)
     }
 
