@@ -490,7 +490,7 @@ impl Model {
 
     fn settle(&mut self, id: ExportId, outcome: Result<Outcome, Error>) {
         let export = self.exports.remove(&id).expect("one outcome an export");
-        self.settled += u64::from(export.managed.is_none());
+        self.settled += 1;
         let remainder = outcome.as_ref().err().and_then(Error::remainder).cloned();
         for at in 0..self.calls.len() {
             if self.calls[at].export == id {
