@@ -9,7 +9,7 @@ use fastrand::Rng;
 use otlp_embed::pipeline::{Account, Endpoints, Overflow, Pipeline, PipelineConfig, QueueConfig};
 use otlp_embed::testing::collector::Value;
 use otlp_embed::testing::{Answer, Clock, Collector, Network, SimulatedCollector};
-use otlp_embed::{Config, Exporter, LogBatch, Protocol, Request, Resource, Stats, TraceBatch};
+use otlp_embed::{Config, Exporter, LogBatch, Protocol, Request, Resource, Signal, Stats, TraceBatch};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,6 +21,30 @@ const SEEDS: std::ops::Range<u64> = 0..60;
 const ITEM_BYTES_MAX: u64 = 3_000;
 
 static PAYLOAD: [u8; 2_000] = [b'x'; 2_000];
+
+/// Each item is counted once, by one exporter, and none that never came to an export. Gives back those in flight.
+fn check_self_metrics(exporters: &[Exporter<Network>], account: &Account) -> u64 {
+    let (mut in_flight, mut exported, mut failed) = (0, 0, 0);
+    for exporter in exporters {
+        let metrics = exporter.self_metrics();
+        for signal in Signal::ALL {
+            in_flight += metrics.in_flight(signal);
+            exported += metrics.exported(signal);
+            failed += metrics.failed(signal).map(|(_, items)| items).sum::<u64>();
+        }
+    }
+    let settled = account.rejected + account.unknown + account.dropped_total();
+    assert_eq!(exported, account.delivered, "spec 55: {account:?}");
+    assert!(
+        account.in_flight <= in_flight && in_flight <= account.in_flight + account.queued,
+        "spec 55: {in_flight} of {account:?}"
+    );
+    assert!(
+        account.rejected + account.unknown <= failed && failed <= settled,
+        "spec 55: {failed} of {account:?}"
+    );
+    in_flight
+}
 
 #[test]
 fn the_account_is_what_the_collectors_saw() {
@@ -216,6 +240,7 @@ fn run(seed: u64) -> (Vec<String>, Sum) {
             let stats = exporter.stats();
             assert!(stats.is_conserved(), "{stats:?}");
         }
+        check_self_metrics(&world.exporters, &account.total);
     };
     let handle = pipeline.clone();
     let work = async {
@@ -249,6 +274,7 @@ fn run(seed: u64) -> (Vec<String>, Sum) {
         (0, 0),
         "{account:?}"
     );
+    assert_eq!(check_self_metrics(&world.exporters, &account.total), 0, "spec 55");
     let stats: Vec<Stats> = network.block_on(async {
         let mut stats = Vec::new();
         for exporter in &world.exporters {

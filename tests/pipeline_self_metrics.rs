@@ -170,7 +170,7 @@ fn sums(collector: &otlp_embed::testing::SimulatedCollector, name: &str) -> Vec<
 fn a_pipeline_exports_its_self_metrics_once_an_interval() {
     const BEGIN: u64 = 1_704_067_200_000_000_000;
     let world = world();
-    let begin = BEGIN + world.network.clock().now().as_nanos() as u64;
+    let begin = BEGIN + world.network.clock().now().as_nanos();
     let (pipeline, future) = world
         .exporter
         .pipeline(config().with_self_metrics(10 * SECOND))

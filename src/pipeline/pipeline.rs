@@ -247,7 +247,8 @@ impl Pipeline {
         PipelineShutdown::new(self.core().clone(), timeout).wait(timeout)
     }
 
-    /// The account at this moment.
+    /// The account at this moment. A handle knows no clock: ages and breakers are as of when the pipeline last moved, and those
+    /// of [`Exporter::stats`](crate::Exporter::stats) as of now.
     pub fn stats(&self) -> PipelineStats {
         self.core().stats()
     }
