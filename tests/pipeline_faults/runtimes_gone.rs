@@ -4,6 +4,7 @@ use crate::batches::batch;
 use crate::executor;
 use crate::sources::Source;
 use crate::support::{LONG, blocking, in_time, panics, planned};
+use futures_util::StreamExt;
 use otlp_embed::pipeline::{
     ActorConfig, ExporterActor, ExporterHandle, JobHandle, Pipeline, SchedulerConfig, SmartScheduler,
     StreamHandle, StreamingConfig, StreamingOtlpExporter,
@@ -210,16 +211,23 @@ fn of_tokio_under_futures_polled_elsewhere() {
 #[test]
 fn of_smol() {
     in_time(|| {
-        let collector = silent();
+        let collector = Collector::start().expect("a collector");
+        let (tell, mut told) = futures_channel::mpsc::unbounded();
+        collector.answer_with(move |_| {
+            let _ = tell.unbounded_send(());
+            Answer::Never
+        });
         let exporter = exporter(Smol::new(), &collector);
         let (ends, tasks) = Ends::new(&exporter);
         let executor = smol::LocalExecutor::new();
         for task in tasks {
             executor.spawn(task).detach();
         }
-        while collector.counters().requests < 3 {
-            smol::block_on(executor.tick());
-        }
+        smol::block_on(executor.run(async {
+            for _ in 0..3 {
+                told.next().await.expect("the collector lives");
+            }
+        }));
         drop(executor);
         ends.check();
         collector.answer(Answer::Ok);
