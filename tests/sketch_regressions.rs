@@ -12,7 +12,7 @@ use otlp_embed::pipeline::{
     ActorConfig, AdaptiveBatcher, ExportQueue, ExporterActor, JobHandle, JobReport, Overflow, PipelineConfig,
     QueueConfig, SchedulerConfig, SmartScheduler, StreamingConfig, StreamingOtlpExporter,
 };
-use otlp_embed::policy::{AdaptiveBatchConfig, RateLimit, RetryPolicy};
+use otlp_embed::policy::{AdaptiveBatchConfig, ConcurrencyConfig, RateLimit, RetryPolicy};
 use otlp_embed::testing::collector::Accepting;
 use otlp_embed::testing::{Answer, Network, SimulatedCollector};
 use otlp_embed::{Config, Exporter, Protocol, Request, Resource};
@@ -236,6 +236,38 @@ fn channel_time_as_export_latency() {
     let stats = batcher.stats();
     assert!(
         stats.batches > 0 && is_latency(stats.average_latency),
+        "{stats:?}"
+    );
+
+    // Batches that wait in the queue of a pipeline for their turn: the last of them for a second.
+    let config = PipelineConfig::new()
+        .with_resource(&Resource::new())
+        .with_batch(
+            AdaptiveBatchConfig::default()
+                .with_size_min(1)
+                .with_size_initial(1)
+                .with_size_max(1),
+        )
+        .with_concurrency(
+            ConcurrencyConfig::default()
+                .with_min(1)
+                .with_initial(1)
+                .with_max(1),
+        );
+    let (pipeline, future) = world.exporter.pipeline(config).expect("it works");
+    world.network.spawn(async move { drop(future.await) });
+    for id in 300..320 {
+        pipeline.try_send(batch(id, 1)).expect("room");
+    }
+    let begin = world.network.clock().now();
+    world
+        .network
+        .block_on(pipeline.flush(60 * SECOND))
+        .expect("flushed");
+    assert!(world.network.clock().now() - begin >= SECOND);
+    let stats = pipeline.stats().legs[0].batcher;
+    assert!(
+        stats.batches == 20 && is_latency(stats.average_latency),
         "{stats:?}"
     );
 }

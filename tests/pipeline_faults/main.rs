@@ -16,7 +16,9 @@ mod executor;
 mod sources;
 
 mod dropped;
+mod executors;
 mod gone;
 mod panics;
+mod runtimes_gone;
 mod shutdowns;
 mod support;

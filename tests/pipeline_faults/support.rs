@@ -5,7 +5,6 @@ use otlp_embed::pipeline::{Overflow, PipelineConfig, QueueConfig};
 use otlp_embed::testing::collector::Accepting;
 use otlp_embed::testing::{Answer, Network, SimulatedCollector};
 use otlp_embed::{Config, Exporter, Protocol, Resource};
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Once;
@@ -199,17 +198,4 @@ pub fn blocking(items: u64) -> PipelineConfig {
         .with_items_max(items)
         .with_overflow(Overflow::Block);
     config().with_queue(queue)
-}
-
-/// Lets everybody else have a turn.
-pub async fn turn() {
-    let mut has_yielded = false;
-    poll_fn(|cx| match std::mem::replace(&mut has_yielded, true) {
-        true => Poll::Ready(()),
-        false => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
 }
