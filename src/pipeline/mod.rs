@@ -38,7 +38,6 @@ pub use actor::{
 };
 pub use batcher::{AdaptiveBatcher, BatcherDriver};
 pub use config::{Overflow, PipelineConfig, QueueConfig, SignalQueue};
-pub use delivery::FlushReport;
 pub use endpoints::Endpoints;
 pub use flush::{Flush, PipelineShutdown};
 pub use future::PipelineFuture;
@@ -51,7 +50,7 @@ pub use scheduler::{
     SmartScheduler, WaitAll,
 };
 pub use span_batch::SpanBatch;
-pub use stats::{Account, EndpointStats, LegStats, PipelineStats};
+pub use stats::{Account, EndpointStats, FlushReport, LegStats, PipelineStats};
 pub use streaming::{
     ExportStats, StreamHandle, StreamItem, StreamingConfig, StreamingOtlpExporter, StreamingRun,
 };

@@ -1,6 +1,6 @@
 //! A service on three tokio runtimes: one encodes, one sends, one looks after things (feature `tokio`).
 //!
-//! For programs whose own runtime must feel nothing of the export. It is thin: a [`Pipeline`](super::Pipeline) whose future lives on a
+//! For programs whose own runtime must feel nothing of the export. It is thin: a [`Pipeline`] whose future lives on a
 //! runtime of its own. Most programs are better served by spawning that future where they are.
 
 use super::flush::Flush;
