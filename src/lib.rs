@@ -35,10 +35,10 @@
 //! | `tls` | TLS by `rustls`, with a provider of the application's |
 //! | `tls-ring`, `tls-aws-lc` | `tls` with a provider |
 //! | `tls-webpki-roots`, `tls-native-roots` | `tls` with roots: Mozilla's, or those of the operating system |
-//! | `tokio`, `smol`, `futures-io` | an adapter each in `rt` |
+//! | `tokio`, `smol`, `futures-io` | an adapter each in `rt`; `tokio` also `pipeline::multi_runtime` |
 //! | `log` | what an observer would be told to the crate `log`, where none is set: connections at `info`, the rest at `warn` |
-//! | `testing` | a collector to test against |
-//! | `std` | sockets, names, futures, plain threads, environment variables; brought by all but `http` and `json` |
+//! | `testing` | a collector to test against, and a simulated network with a virtual clock |
+//! | `std` | sockets, names, futures, pipelines, plain threads, environment variables; brought by all but `http` and `json` |
 //! | `http2` | internal: the HTTP/2 that `grpc` brings, on which OTLP/HTTP is spoken too where TLS negotiates it |
 //!
 //! Without any, the crate is `no_std` with `alloc`: messages, encoding, policies and the state machine. With `http` alone
@@ -48,7 +48,8 @@
 //!
 //! [`Config`] says where to and how; [`Config::build`] makes an [`Exporter`] on one of the runtimes in [`rt`];
 //! [`Exporter::export`] takes a [`Request`] and gives an [`OtlpExportFuture`], which ends in an [`Outcome`] or an [`Error`],
-//! each with exact counts. A program without any of these runtimes implements [`rt::Runtime`], or drives
+//! each with exact counts. A service whose telemetry nobody is to watch writes to a [`pipeline`] instead, made by
+//! [`Exporter::pipeline`]. A program without any of these runtimes implements [`rt::Runtime`], or drives
 //! [`export::Engine`] by hand.
 //!
 //! # Layers

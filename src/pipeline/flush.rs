@@ -1,8 +1,9 @@
 //! Waiting for a flush and for the end of a pipeline.
 
-use super::delivery::{FlushId, FlushReport};
+use super::delivery::FlushId;
 use super::park::{self, Limit};
 use super::shared::Shared;
+use super::stats::FlushReport;
 use crate::error::{Error, Kind};
 use crate::stats::Report;
 use alloc::sync::Arc;

@@ -3,7 +3,34 @@
 //! Owns the queue, the batches, the order in which they are exported and exported again, the choice between several
 //! endpoints, and the handles that programs write to: [`policy`](crate::policy) decides, [`export`](crate::export) exports.
 //! Never knows a protocol, and never reads a clock: its futures carry the time of the exporter's runtime to
-//! its machines.
+//! its machines. Fed by whoever writes to a handle, and by the verdicts of exports.
+//!
+//! ```text
+//!  threads, tasks          one leg for each independent destination
+//!  ┌──────────┐ items  ┌──────────────┐  ┌───────────────┐  batches  ┌────────────────────┐  ┌───────────────────┐
+//!  │ Pipeline │ ─────> │ open batches │─>│ queue (FIFO), │ ────────> │ at most N exports  │─>│ an endpoint:      │
+//!  │ (clones) │        └──────────────┘  │ bounded in    │ adaptive  │ in flight, N       │  │ breaker, limiter, │
+//!  │          │ ───── whole requests ───>│ items, bytes  │ in size   │ adaptive           │  │ an Exporter       │
+//!  └──────────┘                          └───────────────┘           └────────────────────┘  └───────────────────┘
+//!       ▲                                        ▲                                                     │ verdict
+//!       └── room, flushes, reports               └─── what may yet be delivered, until max_elapsed ────┴──> settled
+//! ```
+//!
+//! - [`Pipeline`] is the handle, [`PipelineFuture`] moves everything. Between them stands one state machine without I/O,
+//!   behind one lock that is held for a step of it: items are written, requests dropped and tasks woken outside.
+//! - One exporter, failover and round robin are one leg, with one endpoint or several; a fan-out is a leg for each exporter, with
+//!   a queue and an account of its own over the same shared bytes. See [`Endpoints`].
+//! - The exporter's timeout bounds one export; [`max_elapsed`](PipelineConfig::with_max_elapsed) bounds how long a batch
+//!   is exported again. An open breaker makes batches wait and drops none.
+//! - [`PipelineStats`] is exact at every moment:
+//!   `accepted = delivered + rejected + dropped + unknown + queued + in_flight`, an item counted once however often it is
+//!   exported.
+//! - In a child of `fork` a pipeline delivers nothing: it belongs to the process that built it.
+//!
+//! The other shapes: [`AdaptiveBatcher`] takes requests and blocks while full; [`StreamingOtlpExporter`] pulls from a
+//! stream; [`ExporterActor`] answers each message of its mailbox with its verdict; [`SmartScheduler`] runs jobs;
+//! [`ExportQueue`] is a bounded queue and nothing else. A batch is what the pipeline makes, a request what it is given
+//! and what goes out; an endpoint is where an exporter sends to, a leg what settles on its own.
 
 mod actor;
 mod batcher;
@@ -38,7 +65,6 @@ pub use actor::{
 };
 pub use batcher::{AdaptiveBatcher, BatcherDriver};
 pub use config::{Overflow, PipelineConfig, QueueConfig, SignalQueue};
-pub use delivery::FlushReport;
 pub use endpoints::Endpoints;
 pub use flush::{Flush, PipelineShutdown};
 pub use future::PipelineFuture;
@@ -51,7 +77,7 @@ pub use scheduler::{
     SmartScheduler, WaitAll,
 };
 pub use span_batch::SpanBatch;
-pub use stats::{Account, EndpointStats, LegStats, PipelineStats};
+pub use stats::{Account, EndpointStats, FlushReport, LegStats, PipelineStats};
 pub use streaming::{
     ExportStats, StreamHandle, StreamItem, StreamingConfig, StreamingOtlpExporter, StreamingRun,
 };

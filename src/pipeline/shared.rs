@@ -4,12 +4,12 @@
 //! and everybody woken outside of it.
 
 use super::delivery::{
-    Admission, Delivery, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId, FlushReport, Garbage,
-    OpenBatch, OpenKey, OpenTicket,
+    Admission, Delivery, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId, Garbage, OpenBatch, OpenKey,
+    OpenTicket,
 };
 use super::queue::{Line, Place};
 use super::refusal::Refusal;
-use super::stats::{EndpointStats, LegStats, PipelineStats};
+use super::stats::{EndpointStats, FlushReport, LegStats, PipelineStats};
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
 use crate::export::{Origin, lock, shield};
 use crate::observe::Meter;

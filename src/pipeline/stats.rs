@@ -82,6 +82,23 @@ pub struct EndpointStats {
     pub is_gone: bool,
 }
 
+/// What became of everything that was admitted before a flush and not settled then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// The items that settled, counted once for each leg.
+    pub counts: ItemCounts,
+    /// Items that were still queued or in flight when the time was over.
+    pub pending: u64,
+}
+
+impl FlushReport {
+    /// Whether everything was delivered.
+    pub const fn is_delivered(&self) -> bool {
+        self.pending == 0 && self.counts.total() == self.counts.delivered
+    }
+}
+
 impl PipelineStats {
     /// Whether the law of conservation holds for each leg and for the sum. It always does; the tests ask after every event.
     pub fn is_conserved(&self) -> bool {

@@ -5,7 +5,7 @@
 //!
 //! | policy | decides | fed by |
 //! |---|---|---|
-//! | [`RetryPolicy`] | whether and when a failed attempt is repeated | how the attempt ended, |
+//! | [`RetryPolicy`] | whether and when a failed attempt is repeated | how the attempt ended |
 //! | [`CircuitBreaker`] | whether an endpoint is asked at all | how its last requests ended |
 //! | [`RateLimiter`] | whether an amount may be sent now | amounts |
 //! | [`AdaptiveConcurrency`] | how many exports may be under way | how long each took, and throttling |

@@ -3,9 +3,9 @@
 
 use otlp_embed::pipeline::delivery::{
     Admission, BatchId, Delivery, DeliveryAction, DeliveryConfig, DeliveryEvent, DeliveryFact, ExportVerdict,
-    FlushId, FlushReport, OpenBatch, OpenKey, Own,
+    FlushId, OpenBatch, OpenKey, Own,
 };
-use otlp_embed::pipeline::{Account, PipelineStats};
+use otlp_embed::pipeline::{Account, FlushReport, PipelineStats};
 use otlp_embed::time::Instant;
 use otlp_embed::{Request, Resource, Signal, TraceBatch};
 use std::collections::{BTreeMap, VecDeque};

@@ -3,8 +3,9 @@
 //! Items belong to an epoch; a flush ends the epoch and is over when that and all before it are settled. Epochs end in order,
 //! so that a fact costs the same however many flushes wait. There is a bound to the epochs: flushes beyond it share one.
 
-use super::types::{FlushId, FlushReport};
+use super::types::FlushId;
 use crate::outcome::ItemCounts;
+use crate::pipeline::stats::FlushReport;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;

@@ -37,13 +37,13 @@ mod verdict;
 
 pub use config::{Choice, DeliveryConfig, LegConfig};
 pub use open::{OpenBatch, OpenKey, OpenTicket, Own};
-pub use types::{Admission, BatchId, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId, FlushReport};
+pub use types::{Admission, BatchId, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId};
 pub use verdict::{ExportVerdict, VerdictClass};
 
 use crate::encode::{Request, Signal};
 use crate::observe::Meter;
 use crate::outcome::DropReason;
-use crate::pipeline::stats::PipelineStats;
+use crate::pipeline::stats::{FlushReport, PipelineStats};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;

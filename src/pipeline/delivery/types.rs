@@ -3,8 +3,8 @@
 use super::policies::BreakerState;
 use super::verdict::ExportVerdict;
 use crate::encode::{Request, Signal};
-use crate::outcome::{DropReason, ItemCounts};
-use crate::pipeline::stats::PipelineStats;
+use crate::outcome::DropReason;
+use crate::pipeline::stats::{FlushReport, PipelineStats};
 use crate::time::Instant;
 
 /// The name of one export among all of a delivery.
@@ -106,23 +106,6 @@ pub enum DeliveryAction {
     },
     /// The drain is over and everything is settled. Comes once; nothing comes after it but answers to later flushes.
     Drained(PipelineStats),
-}
-
-/// What became of everything that was admitted before a flush and not settled then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FlushReport {
-    /// The items that settled, counted once for each leg.
-    pub counts: ItemCounts,
-    /// Items that were still queued or in flight when the time was over.
-    pub pending: u64,
-}
-
-impl FlushReport {
-    /// Whether everything was delivered.
-    pub const fn is_delivered(&self) -> bool {
-        self.pending == 0 && self.counts.total() == self.counts.delivered
-    }
 }
 
 /// A transition worth telling an operator.
