@@ -367,6 +367,7 @@ fn item_count_lost_when_a_task_fails() {
         assert_eq!(of(panicked.report()), (7, 1));
         assert_eq!(of(well.report()), (11, 0));
         assert_eq!((stats.items, stats.items_failed), (18, 9));
+        drop::<otlp_embed::pipeline::JobHandle<()>>(panicked);
     });
     drop(scheduler);
     world.network.block_on(driver);

@@ -422,7 +422,8 @@ fn waits_for_jobs() {
 /// Exports, the driver and the end of the exporter that a pipeline stands on.
 #[test]
 fn futures_of_the_exporter_under_a_pipeline() {
-    let kinds: [(&str, fn(&World) -> Wait); 2] = [
+    type Kind = (&'static str, fn(&World) -> Wait);
+    let kinds: [Kind; 2] = [
         ("an export", |world| wait(world.exporter.export(batch(50, 2)))),
         ("a driver", |world| {
             let (driver, exporter) = (world.exporter.driver(), world.exporter.clone());

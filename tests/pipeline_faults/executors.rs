@@ -18,7 +18,7 @@ use otlp_embed::rt::Runtime;
 use otlp_embed::testing::{Answer, Collector};
 use otlp_embed::{Config, Exporter, Protocol, Report, Request};
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Polls that are tried; on a real clock a future may need more.
 const POLLS: u64 = 40;
@@ -122,6 +122,7 @@ async fn dropped_at_any_poll<R: Runtime>(runtime: R) {
 
 /// Begins an end after `begun`, with little time for it; gives its report.
 async fn end_after<R: Runtime>(
+    runtime: &R,
     exporter: &Exporter<R>,
     config: PipelineConfig,
     begun: impl Future<Output = ()>,
@@ -130,10 +131,11 @@ async fn end_after<R: Runtime>(
     let ending = async {
         pipeline.send(batch(0, 3)).await.expect("room");
         begun.await;
-        let begin = Instant::now();
+        let begin = runtime.now();
         // Twice: the earlier end counts.
         let (first, second) = join(pipeline.shutdown(LONG), pipeline.shutdown(50 * MILLI)).await;
-        assert!(begin.elapsed() < LATE, "{:?}", begin.elapsed());
+        let took = runtime.now().since(begin);
+        assert!(took < LATE, "{took:?}");
         assert_eq!(first, second);
         assert!(pipeline.flush(LONG).await.unwrap_err().is_shutdown());
         assert!(pipeline.send(batch(9, 1)).await.unwrap_err().is_closed());
@@ -154,7 +156,7 @@ async fn ends_at_bad_times<R: Runtime>(runtime: R) {
             requests.next().await.expect("the collector lives");
         }
     };
-    let report = end_after(&own, blocking(3), arrive(1)).await;
+    let report = end_after(&runtime, &own, blocking(3), arrive(1)).await;
     assert_eq!(report.lost(), 3, "{report}");
     check_usable(&own, &collector).await;
 
@@ -164,7 +166,7 @@ async fn ends_at_bad_times<R: Runtime>(runtime: R) {
     let first = async {
         requests.next().await.expect("the collector lives");
     };
-    let report = end_after(&own, blocking(3).with_breaker(breaker), first).await;
+    let report = end_after(&runtime, &own, blocking(3).with_breaker(breaker), first).await;
     assert_eq!(report.lost(), 3, "{report}");
     check_usable(&own, &collector).await;
 
@@ -173,15 +175,15 @@ async fn ends_at_bad_times<R: Runtime>(runtime: R) {
     let first = async {
         requests.next().await.expect("the collector lives");
     };
-    let report = end_after(&own, blocking(3), first).await;
+    let report = end_after(&runtime, &own, blocking(3), first).await;
     assert_eq!((report.stats.unknown, report.lost()), (3, 3), "{report}");
     check_usable(&own, &collector).await;
 
     // It accepts, and never says a word.
     let silent = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
     let address = silent.local_addr().expect("it is bound");
-    let own = exporter(runtime, format!("http://{address}"));
-    let report = end_after(&own, blocking(3), std::future::ready(())).await;
+    let own = exporter(runtime.clone(), format!("http://{address}"));
+    let report = end_after(&runtime, &own, blocking(3), std::future::ready(())).await;
     assert_eq!(report.lost(), 3, "{report}");
     let stats = own.stats();
     assert_eq!((stats.queued, stats.in_flight), (0, 0), "{stats:?}");
