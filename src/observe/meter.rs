@@ -145,11 +145,6 @@ impl ErrorType {
         };
         Self(Cause::Named(name))
     }
-
-    #[cfg(test)]
-    const fn named(name: &'static str) -> Self {
-        Self(Cause::Named(name))
-    }
 }
 
 impl fmt::Display for ErrorType {
