@@ -187,6 +187,66 @@ fn the_mailbox_holds_what_it_says_and_no_more() {
     });
 }
 
+/// What the actor has in flight is no reason to refuse what was sent next: that waits for the room.
+#[test]
+fn exports_wait_for_room_under_the_memory_limit() {
+    const LIMIT: usize = 1 << 20;
+    let network = Network::new(1);
+    let collector = network.collector();
+    collector.answer_with(|_| Answer::Ok.after(20 * MILLI));
+    let exporter = Config::new()
+        .with_protocol(Protocol::Grpc)
+        .with_endpoint(collector.endpoint())
+        .with_memory_limit(LIMIT)
+        .build(network.clone())
+        .expect("it works");
+    let (handle, actor) = ExporterActor::new(&exporter, ActorConfig::new()).expect("it works");
+    let actor = network.spawn(actor.run());
+    let payload: &str = "x".repeat(LIMIT / 8).leak();
+    network.block_on(async {
+        let answers: Vec<_> = (0..40)
+            .map(|number| {
+                handle
+                    .try_export(batch_with(number * 10, 1, payload))
+                    .expect("room")
+            })
+            .collect();
+        handle.flush().await.expect("it runs");
+        for answer in answers {
+            assert_eq!(delivered(answer.await), 1);
+        }
+        drop(handle);
+        let stats = actor.await;
+        check(&stats);
+        assert_eq!(
+            (stats.export_count, stats.error_count, stats.items_exported),
+            (40, 0, 40)
+        );
+    });
+    // One that waits when the time of a shutdown is over has its answer, too.
+    collector.pause();
+    let (handle, actor) = ExporterActor::new(&exporter, ActorConfig::new()).expect("it works");
+    let actor = network.spawn(actor.run());
+    network.block_on(async {
+        let answers: Vec<_> = (0..12)
+            .map(|number| handle.try_export(batch_with(number, 1, payload)).expect("room"))
+            .collect();
+        network.clock().sleep(SECOND).await;
+        handle.shutdown(SECOND).await;
+        for answer in answers {
+            assert!(answer.await.is_err());
+        }
+        let stats = actor.await;
+        assert_eq!((stats.queued, stats.in_flight), (0, 0), "{stats:?}");
+        assert_eq!(
+            (stats.export_count, stats.error_count, stats.items_failed),
+            (12, 12, 12)
+        );
+    });
+    let stats = exporter.stats();
+    assert!(stats.is_conserved() && stats.in_flight == 0, "{stats:?}");
+}
+
 #[test]
 fn a_request_larger_than_the_mailbox_is_refused() {
     static LARGE: &str = match core::str::from_utf8(&[b'x'; 4_000]) {

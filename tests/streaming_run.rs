@@ -7,7 +7,7 @@ mod batches;
 #[allow(dead_code)]
 mod sources;
 
-use batches::batch;
+use batches::{batch, batch_with};
 use otlp_embed::pb::common::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use otlp_embed::pb::resource::Resource;
 use otlp_embed::pb::trace::Span;
@@ -18,6 +18,7 @@ use otlp_embed::policy::RetryPolicy;
 use otlp_embed::testing::{Answer, Link, Network, SimulatedCollector};
 use otlp_embed::{Code, Config, Exporter, Protocol};
 use sources::Source;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -228,6 +229,91 @@ fn the_source_feels_the_collectors_pace() {
         assert_eq!((stats.total_exported, stats.successful_batches), (200, 20));
     });
     assert!(source.is_dropped(), "the end of the source drops it");
+}
+
+/// What the run has in flight is no reason to lose what it takes next: the source waits for the room.
+#[test]
+fn the_source_waits_for_room_under_the_memory_limit() {
+    const LIMIT: usize = 1 << 20;
+    for protocol in [Protocol::Grpc, Protocol::HttpJson] {
+        let network = Network::new(1);
+        let collector = network.collector();
+        collector.answer_with(|_| Answer::Ok.after(20 * MILLI));
+        let exporter = Config::new()
+            .with_protocol(protocol)
+            .with_endpoint(collector.endpoint())
+            .with_memory_limit(LIMIT)
+            .build(network.clone())
+            .expect("it works");
+        let streaming = StreamingOtlpExporter::new(&exporter, StreamingConfig::new()).expect("it works");
+        let handle = streaming.handle();
+        let payload: &str = "x".repeat(LIMIT / 8).leak();
+        let requests = (0..40).map(move |number| batch_with(number * 10, 1, payload));
+        let stats = network.block_on(streaming.run(futures_util::stream::iter(requests)));
+        check(&stats);
+        let told = (stats.total_taken, stats.total_exported, stats.batches_in_flight);
+        assert_eq!(told, (40, 40, 0), "{protocol:?}: {:?}", handle.last_error());
+        let stats = exporter.stats();
+        assert_eq!((stats.accepted, stats.delivered), (40, 40), "{protocol:?}");
+        let mut ids: Vec<_> = collector
+            .spans()
+            .iter()
+            .map(|span| span.span_id.clone())
+            .collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 40, "{protocol:?}: each once");
+    }
+}
+
+/// Memory that others hold is not waited for: nobody would tell when it is free. The error says it, and the run goes on.
+#[test]
+fn memory_that_others_hold_is_an_error_and_no_hang() {
+    let world = World::with(Config::new().with_memory_limit(1 << 20));
+    world.collector.pause();
+    let payload: &str = "x".repeat(900 << 10).leak();
+    let other = world
+        .network
+        .spawn(world.exporter.export(batch_with(0, 1, payload)));
+    let (streaming, handle) = world.streaming(StreamingConfig::new());
+    let requests = (1..4).map(|number| batch_with(number, 1, payload));
+    let stats = world
+        .network
+        .block_on(streaming.run(futures_util::stream::iter(requests)));
+    check(&stats);
+    assert_eq!((stats.total_failed, stats.failed_batches), (3, 3));
+    let error = handle.last_error().expect("it says why").to_string();
+    assert!(error.contains("memory limit"), "{error}");
+    world.collector.resume();
+    assert!(world.network.block_on(other).is_ok());
+}
+
+/// One that waits for room is given up with the run, and counted once.
+#[test]
+fn what_waits_for_room_ends_with_the_run() {
+    let world = World::with(Config::new().with_memory_limit(1 << 20));
+    world.collector.pause();
+    let payload: &str = "x".repeat(600 << 10).leak();
+    let (streaming, handle) = world.streaming(StreamingConfig::new());
+    let source = Source::of((0..4).map(|number| batch_with(number, 1, payload)));
+    let mut run = Box::pin(streaming.run(source.stream()));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(run.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(source.taken(), 2, "one in flight, one that waits");
+    let stats = handle.stats();
+    assert_eq!((stats.pending, stats.batches_in_flight), (2, 2));
+    drop(run);
+    let stats = handle.stats();
+    check(&stats);
+    assert_eq!(
+        (stats.total_taken, stats.total_failed, stats.failed_batches),
+        (2, 2, 2)
+    );
+    let stats = world.exporter.stats();
+    assert!(
+        stats.is_conserved() && stats.accepted == 1 && stats.in_flight == 0,
+        "{stats:?}"
+    );
 }
 
 /// In flight at one time: all of them, and on one connection.

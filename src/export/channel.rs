@@ -8,7 +8,7 @@ use super::link::{Link, guarded, guarded_poll};
 use super::machine::ExportState;
 use super::managed::Managed;
 use super::origin::Origin;
-use super::prepare::Preparer;
+use super::prepare::{Prepared, Preparer};
 use super::sync::lock;
 use super::waiters::{Hub, Key};
 use crate::config::{Config, ConfigReport};
@@ -118,6 +118,14 @@ struct After<R: Runtime> {
     is_closed: bool,
 }
 
+/// A request that is submitted if there is room for it.
+pub(crate) enum Offer {
+    /// It was not tried yet.
+    New(Request),
+    /// There was no room before; it is ready to be sent.
+    Held(Box<Prepared>),
+}
+
 impl<R: Runtime> Channel<R> {
     pub(crate) fn new(config: Config, runtime: R) -> Result<Self, Error> {
         let resolver = config.resolver();
@@ -185,6 +193,46 @@ impl<R: Runtime> Channel<R> {
         let (id, _) = self.submit_as(Slot::Mailed(mailbox), request, managed)?;
         self.hub.wake_other_driver(key);
         Some(id)
+    }
+
+    /// As [`submit_to`](Self::submit_to), unless the request would be refused for what other exports hold: it comes back then, as
+    /// it was made ready.
+    pub(crate) fn try_submit_to(
+        &self,
+        mailbox: MailboxId,
+        key: Option<Key>,
+        offer: Offer,
+    ) -> Result<Option<ExportId>, Box<Prepared>> {
+        if self.origin.is_foreign() {
+            match offer {
+                Offer::New(request) => self.origin.refuse(&request),
+                Offer::Held(prepared) => self.origin.refuse(&prepared.request),
+            }
+            return Ok(None);
+        }
+        let (prepared, begun) = match offer {
+            Offer::New(request) => {
+                let is_long = self.preparer.has_work(&request);
+                let begun = is_long.then(|| lock(&self.core).runtime.now());
+                (self.preparer.prepare(request), begun)
+            }
+            // Its deadline runs from now: it has waited for room, as its source has.
+            Offer::Held(prepared) => (*prepared, None),
+        };
+        let id = {
+            let mut core = lock(&self.core);
+            if core.engine.must_wait(&prepared) {
+                return Err(Box::new(prepared));
+            }
+            let now = core.runtime.now();
+            let begun = begun.unwrap_or(now);
+            let id = core.engine.submit_prepared(now, begun, prepared, None);
+            core.has_submitted = true;
+            core.exports.insert(id, Slot::Mailed(mailbox));
+            id
+        };
+        self.hub.wake_other_driver(key);
+        Ok(Some(id))
     }
 
     fn submit_as(&self, slot: Slot, request: Request, managed: Option<Managed>) -> Option<(ExportId, R)> {

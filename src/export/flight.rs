@@ -1,13 +1,15 @@
 //! Many exports of one owner, waited for together.
 
 use super::Exporter;
-use super::channel::{Channel, Verdict};
+use super::channel::{Channel, Offer, Verdict};
 use super::drive::ExportId;
 use super::managed::Managed;
 use super::origin::Origin;
+use super::prepare::Prepared;
 use super::waiters::Key;
 use crate::encode::Request;
 use crate::rt::Runtime;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -83,13 +85,26 @@ impl<R: Runtime> Flight<R> {
         let accepted = self
             .channel
             .submit_to(self.mailbox, self.key, request, managed)
-            .unwrap_or_else(|| {
-                self.orphans += 1;
-                // The exporter's own numbers count upwards; some of them may be inherited.
-                ExportId(u64::MAX - self.orphans)
-            });
+            .unwrap_or_else(|| self.orphan());
         self.live.insert(accepted, items);
         accepted
+    }
+
+    /// Begins an export, unless the memory limit has no room for it beside others: it comes back then, to be offered again once one
+    /// of them has its verdict. Its deadline runs from when it is taken.
+    pub(crate) fn try_submit(&mut self, offer: Offer, items: u64) -> Result<ExportId, Box<Prepared>> {
+        let accepted = self
+            .channel
+            .try_submit_to(self.mailbox, self.key, offer)?
+            .unwrap_or_else(|| self.orphan());
+        self.live.insert(accepted, items);
+        Ok(accepted)
+    }
+
+    /// A number for an export that the exporter did not take: its own count upwards, and some of them may be inherited.
+    fn orphan(&mut self) -> ExportId {
+        self.orphans += 1;
+        ExportId(u64::MAX - self.orphans)
     }
 
     /// Cancels an export, and takes its verdict, which may have come before; `None` where it was taken already.

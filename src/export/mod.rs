@@ -93,3 +93,5 @@ pub use managed::{Managed, Remainder};
 pub(crate) use origin::Origin;
 #[cfg(feature = "std")]
 pub(crate) use sync::{dispose, lock, shield};
+#[cfg(feature = "std")]
+pub(crate) use {channel::Offer, prepare::Prepared};

@@ -33,7 +33,8 @@ const STEPS_MAX: usize = 256;
 /// It is a future to be run anywhere, by awaiting it or by [`run`](Self::run); nothing is exported unless it is. Its handles clone,
 /// and may be used from tasks and threads alike. The mailbox is bounded in messages and bytes
 /// ([`ActorConfig`]); whoever exports waits for room, in the order of coming. The actor takes from the mailbox while fewer than
-/// [`in_flight_max`](ActorConfig::with_in_flight_max) exports run.
+/// [`in_flight_max`](ActorConfig::with_in_flight_max) exports run and the exporter's memory limit has room beside them; memory that
+/// others hold is not waited for.
 ///
 /// It ends, with its account, after a [`shutdown`](ExporterHandle::shutdown), or when its last handle is gone and everything that
 /// was sent is settled. The exporter is not shut down with it. Polled again after its end, it gives the same account.
@@ -130,7 +131,7 @@ impl<R: Runtime> ExporterActor<R> {
                 steps += 1;
                 self.settle(ended);
             }
-            while steps < STEPS_MAX && !self.is_drained && self.exports.len() < self.in_flight_max {
+            while steps < STEPS_MAX && !self.is_drained && self.has_room() {
                 let Poll::Ready(message) = self.desk.mailbox.poll_pop(cx, &mut self.place) else {
                     break;
                 };
@@ -157,6 +158,10 @@ impl<R: Runtime> ExporterActor<R> {
                 return Poll::Pending;
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.exports.len() < self.in_flight_max && !self.exports.is_held_up()
     }
 
     fn take(&mut self, message: Option<Message>) {

@@ -37,7 +37,8 @@ const STEPS_MAX: usize = 1_024;
 ///
 /// At most [`in_flight_max`](StreamingConfig::with_in_flight_max) exports run at a time, over the exporter's connections. The source
 /// is polled only while fewer run and the open batch has room: so it feels the collector's pace, and what the run holds is
-/// bounded by that many requests and one open batch.
+/// bounded by that many requests and one open batch. It also rests while the exporter's memory limit has no room beside what the
+/// run has in flight; memory that others hold is not waited for.
 ///
 /// Each export has the exporter's own retries within the exporter's own timeout; what fails after that is counted as failed and
 /// not exported again. A [pipeline](super::Pipeline) goes on for longer.
@@ -213,7 +214,7 @@ impl<R: Runtime> Work<R> {
     }
 
     fn has_room(&self) -> bool {
-        self.exports.len() < self.in_flight_max
+        self.exports.len() < self.in_flight_max && !self.exports.is_held_up()
     }
 
     /// Whether the open batch is to be exported now. Where it is not, the timer is set.

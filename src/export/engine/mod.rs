@@ -333,6 +333,15 @@ impl<P: Connection> Engine<P> {
         self.next_id
     }
 
+    /// Whether a request would be refused for what other exports hold: the same may be taken later.
+    #[cfg(feature = "std")]
+    pub(crate) fn must_wait(&self, prepared: &Prepared) -> bool {
+        let limit = self.settings.memory_limit_bytes as u64;
+        let len = prepared.held_bytes() as u64;
+        let fits_alone = len <= limit && !self.is_draining();
+        fits_alone && len > limit.saturating_sub(self.stats.bytes_in_flight)
+    }
+
     /// Why a request cannot be taken at all.
     fn refusal(&self, prepared: &Prepared) -> Option<(Error, DropReason)> {
         let endpoint = &self.settings.route(prepared.request.signal()).endpoint_name;
