@@ -64,6 +64,8 @@ pub(crate) struct Size {
     pub(crate) items: u64,
     pub(crate) bytes: usize,
     pub(crate) popped: u64,
+    /// Values that ever came in.
+    pub(crate) pushed: u64,
 }
 
 struct Entry<T> {
@@ -246,6 +248,7 @@ impl<T> Bounded<T> {
             items: state.items,
             bytes: state.bytes,
             popped: state.popped,
+            pushed: state.next,
         }
     }
 
