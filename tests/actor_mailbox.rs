@@ -187,6 +187,47 @@ fn the_mailbox_holds_what_it_says_and_no_more() {
     });
 }
 
+/// A waker that looks at the account when it is woken.
+struct Looks(ExporterHandle, std::sync::Mutex<Vec<ActorStats>>);
+
+impl std::task::Wake for Looks {
+    fn wake(self: std::sync::Arc<Self>) {
+        let stats = self.0.stats();
+        self.1.lock().unwrap().push(stats);
+    }
+}
+
+/// Whoever waits for room is woken when a message leaves the mailbox: also then it is somewhere.
+#[test]
+fn a_message_on_its_way_is_in_the_account() {
+    let world = World::new();
+    let (handle, mut actor) = world.actor(ActorConfig::new().with_mailbox(2));
+    let looks = std::sync::Arc::new(Looks(handle.clone(), std::sync::Mutex::default()));
+    let waker = Waker::from(looks.clone());
+    drop(handle.try_export(batch(0, 1)).expect("room"));
+    let mut flush = handle.flush();
+    assert!(poll(&mut flush).is_pending());
+    let mut waiting = handle.export(batch(10, 1));
+    assert!(
+        Pin::new(&mut waiting)
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    assert!(poll(&mut actor).is_pending());
+    let seen = looks.1.lock().unwrap().clone();
+    assert_eq!(seen.len(), 1, "woken once");
+    let sum = |stats: &ActorStats| stats.messages_processed + (stats.in_flight + stats.queued) as u64;
+    assert_eq!(sum(&seen[0]), 2, "{:?}", seen[0]);
+    drop((flush, waiting));
+    let actor = world.network.spawn(actor);
+    let stats = world.network.block_on(async {
+        handle.shutdown(SECOND).await;
+        actor.await
+    });
+    check(&stats);
+    assert_eq!((stats.messages_processed, stats.export_count), (2, 1));
+}
+
 /// What the actor has in flight is no reason to refuse what was sent next: that waits for the room.
 #[test]
 fn exports_wait_for_room_under_the_memory_limit() {

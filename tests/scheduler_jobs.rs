@@ -338,6 +338,34 @@ fn jobs_beyond_the_bound_are_refused() {
     assert_eq!((stats.completed, stats.refused), (2, 1));
 }
 
+/// A driver that is busy does not come by for them.
+#[test]
+fn cancelled_jobs_leave_their_places_to_others() {
+    let config = SchedulerConfig::new().with_concurrency_max(1).with_waiting_max(3);
+    let (scheduler, mut driver) = SmartScheduler::new(config).expect("it works");
+    let busy = scheduler.submit(pending::<()>());
+    assert!(poll(&mut driver).is_pending());
+    let first = scheduler.submit(ready(0));
+    for round in 0..10 {
+        let given_up = [scheduler.submit(ready(1)), scheduler.submit(ready(2))];
+        given_up.iter().for_each(|job| job.cancel());
+        assert!(given_up.iter().all(|job| job.is_finished()), "round {round}");
+        assert_eq!(scheduler.stats().refused, 0, "round {round}");
+    }
+    let kept = [scheduler.submit(ready(1)), scheduler.submit(ready(2))];
+    assert_eq!(scheduler.task_count(), 4);
+    let refused = block_on(scheduler.submit(ready(3))).expect_err("three wait");
+    assert_eq!(refused.end(), JobEnd::Refused);
+    busy.cancel();
+    assert!(poll(&mut driver).is_pending());
+    for (number, job) in (0..).zip([first].into_iter().chain(kept)) {
+        assert_eq!(block_on(job).ok(), Some(number));
+    }
+    let stats = scheduler.stats();
+    check(&stats);
+    assert_eq!((stats.completed, stats.cancelled, stats.refused), (3, 21, 1));
+}
+
 /// A job that submits jobs, from within the driver.
 #[test]
 fn jobs_submit_jobs() {

@@ -172,7 +172,10 @@ impl<R: Runtime> ExporterActor<R> {
                 self.waiting.insert(id, answer);
                 self.next = id + 1;
             }
-            Some(Message::Flush(answer)) => self.flushes.push_back((self.next, answer)),
+            Some(Message::Flush(answer)) => {
+                self.desk.take_flush();
+                self.flushes.push_back((self.next, answer));
+            }
             None => self.is_drained = true,
         }
     }
@@ -223,7 +226,10 @@ impl<R: Runtime> ExporterActor<R> {
                     self.desk.give_up(request.items());
                     self.desk.answer(answer, Err(gone(request.items())));
                 }
-                Message::Flush(answer) => self.flushes.push_back((u64::MAX, answer)),
+                Message::Flush(answer) => {
+                    self.desk.take_flush();
+                    self.flushes.push_back((u64::MAX, answer));
+                }
             }
         }
         for (_, answer) in core::mem::take(&mut self.flushes) {

@@ -57,7 +57,7 @@ pub struct ActorStats {
     pub items_failed: u64,
     /// Answers that nobody waited for any more.
     pub answers_dropped: u64,
-    /// Messages in the mailbox.
+    /// Messages that wait for the actor.
     pub queued: usize,
     /// Exports in flight.
     pub in_flight: usize,
@@ -98,6 +98,8 @@ pub(super) struct Desk {
 struct State {
     stats: ActorStats,
     latencies: LatencyHistogram,
+    /// Messages that the actor has taken out of the mailbox.
+    taken: u64,
     /// The time that a shutdown leaves; it runs from when the actor sees it, since handles know no clock.
     deadline: Option<Duration>,
     is_over: bool,
@@ -120,7 +122,8 @@ impl Desk {
         }
         let state = lock(&self.state);
         ActorStats {
-            queued: self.mailbox.size().values,
+            // Not what the mailbox holds: what has just left it is nowhere yet.
+            queued: usize::try_from(self.mailbox.size().pushed - state.taken).unwrap_or(usize::MAX),
             latency: state.latencies.stats(),
             ..state.stats
         }
@@ -158,8 +161,16 @@ impl Desk {
         lock(&self.state).deadline.take()
     }
 
+    /// An export was taken out of the mailbox.
     pub(super) fn begin(&self) {
-        lock(&self.state).stats.in_flight += 1;
+        let mut state = lock(&self.state);
+        state.taken += 1;
+        state.stats.in_flight += 1;
+    }
+
+    /// A flush was taken out of the mailbox.
+    pub(super) fn take_flush(&self) {
+        lock(&self.state).taken += 1;
     }
 
     pub(super) fn end(&self, ended: &Ended) {

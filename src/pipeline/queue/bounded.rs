@@ -64,6 +64,8 @@ pub(crate) struct Size {
     pub(crate) items: u64,
     pub(crate) bytes: usize,
     pub(crate) popped: u64,
+    /// Values that ever came in.
+    pub(crate) pushed: u64,
 }
 
 struct Entry<T> {
@@ -202,6 +204,26 @@ impl<T> Bounded<T> {
         Poll::Ready(value)
     }
 
+    /// Takes out the values that nobody wants any more. `is_wanted` is called under the lock.
+    pub(crate) fn retain(&self, mut is_wanted: impl FnMut(&T) -> bool) {
+        let mut unwanted = Vec::new();
+        {
+            let mut state = lock(&self.state);
+            for class in 0..CLASSES {
+                for _ in 0..state.classes[class].len() {
+                    let Some(entry) = state.pop_of(class) else { break };
+                    match is_wanted(&entry.value) {
+                        true => state.put_back(class, entry),
+                        false => unwanted.push(entry.value),
+                    }
+                }
+            }
+        }
+        if !unwanted.is_empty() {
+            self.producers.wake_first();
+        }
+    }
+
     /// Nobody asks for this place any more.
     pub(crate) fn forget_pop(&self, place: &mut Option<Place>) {
         self.consumers.leave(place);
@@ -226,6 +248,7 @@ impl<T> Bounded<T> {
             items: state.items,
             bytes: state.bytes,
             popped: state.popped,
+            pushed: state.next,
         }
     }
 
@@ -259,18 +282,14 @@ impl<T> Bounded<T> {
 
 impl<T> State<T> {
     fn push(&mut self, value: T, weight: Weight) {
-        self.items += weight.items;
-        self.bytes += weight.bytes;
-        self.sums[weight.class].0 += weight.items;
-        self.sums[weight.class].1 += weight.bytes;
-        self.len += 1;
         let number = self.next;
         self.next += 1;
-        self.classes[weight.class].push_back(Entry {
+        let entry = Entry {
             number,
             weight,
             value,
-        });
+        };
+        self.put_back(weight.class, entry);
     }
 
     fn pop(&mut self) -> Option<T> {
@@ -281,6 +300,17 @@ impl<T> State<T> {
         let entry = self.pop_of(class)?;
         self.popped += entry.weight.items;
         Some(entry.value)
+    }
+
+    /// Puts back what was taken out, behind the others of its class.
+    fn put_back(&mut self, class: usize, entry: Entry<T>) {
+        let Weight { items, bytes, .. } = entry.weight;
+        self.items += items;
+        self.bytes += bytes;
+        self.sums[class].0 += items;
+        self.sums[class].1 += bytes;
+        self.len += 1;
+        self.classes[class].push_back(entry);
     }
 
     fn pop_of(&mut self, class: usize) -> Option<Entry<T>> {

@@ -67,6 +67,7 @@ impl fmt::Display for SchedulerStats {
 
 pub(super) struct Desk {
     pub(super) waiting: Bounded<Arc<Job>>,
+    waiting_max: usize,
     stats: Mutex<SchedulerStats>,
     /// Those who wait until there is no job.
     idle: Line,
@@ -76,6 +77,7 @@ impl Desk {
     pub(super) fn new(waiting_max: usize) -> Self {
         Self {
             waiting: Bounded::new(waiting_max as u64, 0),
+            waiting_max,
             stats: Mutex::default(),
             idle: Line::default(),
         }
@@ -91,11 +93,16 @@ impl Desk {
     }
 
     pub(super) fn submit(&self, job: Arc<Job>) {
-        {
+        let waiting = {
             // Before the driver can see it.
             let mut stats = lock(&self.stats);
             stats.submitted += 1;
             stats.waiting += 1;
+            stats.waiting
+        };
+        // Those that were cancelled while they waited keep their places until the driver comes by, or somebody needs them.
+        if self.waiting.size().values >= self.waiting_max && waiting <= self.waiting_max {
+            self.waiting.retain(|job| job.is_waiting());
         }
         if let Err(Refused::Full(job) | Refused::TooLarge(job) | Refused::Closed(job)) =
             self.waiting.try_push(job, ONE)

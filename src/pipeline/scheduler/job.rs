@@ -133,6 +133,11 @@ impl Job {
         Some(future)
     }
 
+    /// Whether the driver has still to begin it.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(&*lock(&self.state), State::Waiting(_))
+    }
+
     pub(super) fn is_cancelled(&self) -> bool {
         matches!(&*lock(&self.state), State::Running { is_cancelled: true })
     }
