@@ -19,7 +19,8 @@ pub struct AdaptiveBatchConfig {
     pub size_initial: usize,
     /// How long a batch waits to be full before it is exported as it is; 100 ms unless set.
     pub timeout: Duration,
-    /// How long an export should take; 50 ms unless set.
+    /// How long an export should take; 50 ms unless set. A pipeline lets exports take longer while more than one batch waits:
+    /// smaller ones would make its queue longer.
     pub target_latency: Duration,
     /// Whether the size follows the latency; `true` unless set. Otherwise it stays `size_initial`.
     pub adaptive_enabled: bool,
