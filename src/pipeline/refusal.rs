@@ -21,7 +21,7 @@ enum Why {
 
 impl Refusal {
     pub(super) const FULL: Self = Self(Why::Full);
-    pub(super) const TIMED_OUT: Self = Self(Why::TimedOut);
+    pub(crate) const TIMED_OUT: Self = Self(Why::TimedOut);
 
     pub(super) fn of(admission: Admission) -> Self {
         Self(match admission {

@@ -413,7 +413,7 @@ impl Delivery {
         let (items, bytes) = (closed.request.items(), closed.request.encoded_len() as u64);
         if refused > 0 {
             for leg in &mut self.legs {
-                leg.refuse_too_large(signal, refused);
+                leg.turn_away(signal, refused, DropReason::TooLarge);
             }
         }
         if items == 0 {
