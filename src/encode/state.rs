@@ -53,6 +53,9 @@ pub(crate) struct State {
     runs: Vec<Run>,
     /// The run that is being written; its scope is the current one.
     pub(super) run: Run,
+    /// Whether the next item belongs to the scope of the run. Where a resource was named after it, it does not; the run goes on
+    /// where the same scope of the same resource is named next, as by many producers in turn.
+    pub(super) is_scope_named: bool,
     /// The resource that scopes belong to, an index.
     pub(super) resource: usize,
     /// Room left for heads at the very beginning.
@@ -133,6 +136,7 @@ impl State {
         self.scope_bytes.clear();
         self.runs.clear();
         self.run = Run::default();
+        self.is_scope_named = false;
         (self.resource, self.hole_len) = (0, 0);
         self.order.clear();
         self.frozen.clear();
@@ -168,7 +172,8 @@ impl State {
     #[inline(never)]
     pub(super) fn prepare_item(&mut self) {
         self.settle();
-        if self.run.scope.is_none() {
+        if !self.is_scope_named {
+            self.end_run();
             let end = self.scope_bytes.len();
             self.enter_scope(None, end..end);
         }
@@ -185,6 +190,25 @@ impl State {
             return None;
         }
         Some(self.sink.close(frame))
+    }
+
+    /// Whether a scope, whose bytes are the last of `scope_bytes`, is that of the run; they are taken away then.
+    pub(super) fn stays_in_scope(&mut self, message: &Range<usize>, schema_url: &Range<usize>) -> bool {
+        let Some(scope) = self.run.scope.map(|scope| &self.scopes[scope]) else {
+            return false;
+        };
+        let of = |range: &Range<usize>| &self.scope_bytes[range.clone()];
+        let is_same = scope.resource == self.resource
+            && scope
+                .message
+                .as_ref()
+                .is_some_and(|known| of(known) == of(message))
+            && of(&scope.schema_url) == of(schema_url);
+        if is_same {
+            self.scope_bytes.truncate(message.start);
+            self.is_scope_named = true;
+        }
+        is_same
     }
 
     /// Makes a scope the current one; its bytes are the last of `scope_bytes`.
@@ -214,6 +238,7 @@ impl State {
             }
         }
         let (first_piece, begin) = (self.sink.seal(), self.sink.total());
+        self.is_scope_named = true;
         self.run = Run {
             scope: Some(scope),
             first_piece,

@@ -27,6 +27,7 @@
 mod config;
 mod endpoint;
 mod flush;
+mod keys;
 mod leg;
 mod open;
 #[doc(hidden)]
@@ -36,7 +37,8 @@ mod types;
 mod verdict;
 
 pub use config::{Choice, DeliveryConfig, LegConfig};
-pub use open::{OpenBatch, OpenKey, OpenTicket, Own};
+pub use keys::{OpenKey, Own};
+pub use open::{OpenBatch, OpenTicket};
 pub use types::{Admission, BatchId, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId};
 pub use verdict::{ExportVerdict, VerdictClass};
 

@@ -1,12 +1,11 @@
 //! Spans: the processor, the exporter, and their data on the wire.
 
-use super::values::{OwnedValue, Text};
+use super::values::{TakenValue, take_long};
 use super::{resource, sdk_result, unix_nanos, write_scope};
 use crate::encode::{EventWriter, LinkWriter, Request, Resource, SpanWriter, TraceBatch};
 use crate::pb::trace::span::SpanKind as Kind;
 use crate::pb::trace::status::StatusCode;
 use crate::sdk::{SpanExporter, SpanProcessor};
-use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::time::Duration;
 use otel_api_0_33::trace::{Event, Link, SpanKind, Status};
@@ -23,7 +22,8 @@ impl otel_sdk_0_33::trace::SpanProcessor for SpanProcessor {
 
     fn on_end(&self, span: SpanData) {
         if span.span_context.is_sampled() {
-            self.face.span(|batch| write_span(batch, span));
+            let mut span = span;
+            self.face.span(|batch| write_span(batch, &mut span));
         }
     }
 
@@ -64,87 +64,81 @@ fn request(resource: Option<&Resource>, spans: Vec<SpanData>) -> Request {
         Some(resource) => TraceBatch::new(resource),
         None => TraceBatch::new(&Resource::new()),
     };
-    for span in spans {
-        write_span(&mut batch, span);
+    for mut span in spans {
+        write_span(&mut batch, &mut span);
     }
     batch.finish()
 }
 
-fn write_span(batch: &mut TraceBatch, span: SpanData) {
+/// Writes a span, and takes its long texts out of it.
+fn write_span(batch: &mut TraceBatch, span: &mut SpanData) {
     let scope = &span.instrumentation_scope;
     let version = scope.version().unwrap_or_default();
     batch.scope_with(scope.name(), version, |to| write_scope(scope, to));
     let context = &span.span_context;
     let (trace_id, span_id) = (context.trace_id().to_bytes(), context.span_id().to_bytes());
     let (trace_state, parent) = (context.trace_state().header(), span.parent_span_id.to_bytes());
-    let (short_name, long_name) = match Text::from(span.name) {
-        Text::Short(name) => (name, None),
-        Text::Long(name) => (Cow::Borrowed(""), Some(name)),
-    };
-    let mut to = batch.span(trace_id, span_id, &short_name);
+    let long_name = take_long(&mut span.name);
+    let mut to = batch.span(trace_id, span_id, &span.name);
     to.trace_state(&trace_state).parent(parent);
     if let Some(name) = long_name {
         to.shared_name(name);
     }
     to.kind(kind(&span.span_kind))
         .times(unix_nanos(span.start_time)..unix_nanos(span.end_time));
-    for KeyValue { key, value, .. } in span.attributes {
-        to.attr(key.as_str(), OwnedValue(value));
+    for KeyValue { key, value, .. } in &mut span.attributes {
+        to.attr(key.as_str(), TakenValue(value));
     }
     to.dropped_attributes_count(span.dropped_attributes_count);
-    let events_dropped = span.events.dropped_count;
-    for event in span.events.events {
+    for event in &mut span.events.events {
         write_event(&mut to, event);
     }
-    to.dropped_events_count(events_dropped);
-    let links_dropped = span.links.dropped_count;
-    for link in span.links.links {
+    to.dropped_events_count(span.events.dropped_count);
+    for link in &mut span.links.links {
         write_link(&mut to, link);
     }
-    to.dropped_links_count(links_dropped);
-    write_status(&mut to, span.status);
-    let flags = flags(
-        span.span_context.trace_flags().to_u8(),
-        span.parent_span_is_remote,
-    );
+    to.dropped_links_count(span.links.dropped_count);
+    write_status(&mut to, &mut span.status);
+    let flags = flags(context.trace_flags().to_u8(), span.parent_span_is_remote);
     to.flags(flags).end();
 }
 
-fn write_event(to: &mut SpanWriter<'_>, event: Event) {
+fn write_event(to: &mut SpanWriter<'_>, event: &mut Event) {
     let at = unix_nanos(event.timestamp);
-    let (attributes, dropped) = (event.attributes, event.dropped_attributes_count);
+    let long_name = take_long(&mut event.name);
+    let (attributes, dropped) = (&mut event.attributes, event.dropped_attributes_count);
     let write = |to: &mut EventWriter<'_>| {
         for KeyValue { key, value, .. } in attributes {
-            to.attr(key.as_str(), OwnedValue(value));
+            to.attr(key.as_str(), TakenValue(value));
         }
         to.dropped_attributes_count(dropped);
     };
-    match Text::from(event.name) {
-        Text::Short(name) => to.event(&name, at, write),
-        Text::Long(name) => to.shared_event(name, at, write),
+    match long_name {
+        None => to.event(&event.name, at, write),
+        Some(name) => to.shared_event(name, at, write),
     };
 }
 
-fn write_link(to: &mut SpanWriter<'_>, link: Link) {
+fn write_link(to: &mut SpanWriter<'_>, link: &mut Link) {
     let context = &link.span_context;
     let (trace_id, span_id) = (context.trace_id().to_bytes(), context.span_id().to_bytes());
     to.link(trace_id, span_id, |to: &mut LinkWriter<'_>| {
         to.trace_state(&context.trace_state().header());
-        for KeyValue { key, value, .. } in link.attributes {
-            to.attr(key.as_str(), OwnedValue(value));
+        for KeyValue { key, value, .. } in &mut link.attributes {
+            to.attr(key.as_str(), TakenValue(value));
         }
         to.dropped_attributes_count(link.dropped_attributes_count)
             .flags(flags(context.trace_flags().to_u8(), context.is_remote()));
     });
 }
 
-fn write_status(to: &mut SpanWriter<'_>, status: Status) {
+fn write_status(to: &mut SpanWriter<'_>, status: &mut Status) {
     match status {
         Status::Unset => to,
         Status::Ok => to.status(StatusCode::Ok, ""),
-        Status::Error { description } => match Text::from(description) {
-            Text::Short(message) => to.status(StatusCode::Error, &message),
-            Text::Long(message) => to.shared_status(StatusCode::Error, message),
+        Status::Error { description } => match take_long(description) {
+            None => to.status(StatusCode::Error, description),
+            Some(message) => to.shared_status(StatusCode::Error, message),
         },
     };
 }

@@ -10,8 +10,8 @@ use otel_api_0_33::{Array, StringValue, Value};
 /// Lists within lists that are written: beyond some levels receivers refuse the whole request.
 const NESTING_MAX: usize = 30;
 
-/// A value of which long text is referenced.
-pub(super) struct OwnedValue(pub(super) Value);
+/// A value whose long texts are taken out, to be referenced; the rest of it is copied.
+pub(super) struct TakenValue<'a>(pub(super) &'a mut Value);
 
 /// A value that is copied.
 pub(super) struct LentValue<'a>(pub(super) &'a Value);
@@ -22,47 +22,43 @@ pub(super) struct LentAny<'a> {
     nesting: usize,
 }
 
-struct OwnedText(StringValue);
+struct TakenText(StringValue);
 
-/// Text that is copied where it is short and referenced otherwise.
-pub(super) enum Text {
-    Short(Cow<'static, str>),
-    Long(SharedText),
+/// Takes text out where it is long, to be referenced.
+pub(super) fn take_long(text: &mut Cow<'static, str>) -> Option<SharedText> {
+    (text.len() >= SHARED_BYTES_MIN).then(|| SharedText::new(core::mem::take(text)))
 }
 
-impl From<Cow<'static, str>> for Text {
-    fn from(text: Cow<'static, str>) -> Self {
-        match text.len() < SHARED_BYTES_MIN {
-            true => Self::Short(text),
-            false => Self::Long(SharedText::new(text)),
-        }
-    }
-}
-
-impl IntoValue for OwnedValue {
+impl IntoValue for TakenValue<'_> {
+    #[inline]
     fn write_value(self, to: ValueWriter<'_>) -> Written {
         match self.0 {
-            Value::String(text) => OwnedText(text).write_value(to),
+            Value::String(text) if text.as_str().len() >= SHARED_BYTES_MIN => take(text).write_value(to),
             Value::Array(Array::String(texts)) => to.array(|list| {
                 for text in texts {
-                    list.push(OwnedText(text));
+                    match text.as_str().len() >= SHARED_BYTES_MIN {
+                        true => list.push(take(text)),
+                        false => list.push(text.as_str()),
+                    };
                 }
             }),
-            value => LentValue(&value).write_value(to),
+            value => LentValue(value).write_value(to),
         }
     }
 }
 
-impl IntoValue for OwnedText {
+fn take(text: &mut StringValue) -> TakenText {
+    TakenText(core::mem::replace(text, StringValue::from("")))
+}
+
+impl IntoValue for TakenText {
     fn write_value(self, to: ValueWriter<'_>) -> Written {
-        match self.0.as_str().len() < SHARED_BYTES_MIN {
-            true => to.string(self.0.as_str()),
-            false => to.shared(SharedText::new(self.0)),
-        }
+        to.shared(SharedText::new(self.0))
     }
 }
 
 impl IntoValue for LentValue<'_> {
+    #[inline]
     fn write_value(self, to: ValueWriter<'_>) -> Written {
         match self.0 {
             Value::Bool(value) => to.bool(*value),
