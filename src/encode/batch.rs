@@ -53,6 +53,15 @@ impl Batch {
         }
     }
 
+    /// Names a scope without attributes and schema, which is most often that of the items before.
+    fn scope(&mut self, name: &str, version: &str) {
+        let state = &mut self.state;
+        state.settle();
+        if !state.stays_in_plain_scope(name, version) {
+            self.scope_with(name, version, |_| ());
+        }
+    }
+
     fn scope_with(&mut self, name: &str, version: &str, write: impl FnOnce(&mut ScopeWriter<'_>)) {
         let state = &mut self.state;
         state.settle();
@@ -144,7 +153,8 @@ macro_rules! common_methods {
 
             #[doc = concat!("Names the instrumentation scope of the ", $items, " that follow.")]
             pub fn scope(&mut self, name: &str, version: &str) -> &mut Self {
-                self.scope_with(name, version, |_| ())
+                self.batch.scope(name, version);
+                self
             }
 
             #[doc = concat!("Names the instrumentation scope of the ", $items, " that follow, with attributes or a schema.")]

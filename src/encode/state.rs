@@ -5,7 +5,8 @@
 //! then. The messages around items have the same field numbers for every signal.
 
 use super::batch::{
-    GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_GROUP_SCHEMA_URL, SCOPE_GROUP_SCOPE,
+    GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_GROUP_SCHEMA_URL,
+    SCOPE_GROUP_SCOPE, SCOPE_NAME, SCOPE_VERSION,
 };
 use super::metric::OpenMetric;
 use super::pool::Pool;
@@ -211,6 +212,24 @@ impl State {
         is_same
     }
 
+    /// Whether a scope of these names and nothing else is that of the run, compared without writing it.
+    pub(super) fn stays_in_plain_scope(&mut self, name: &str, version: &str) -> bool {
+        let Some(scope) = self.run.scope.map(|scope| &self.scopes[scope]) else {
+            return false;
+        };
+        let Some(message) = scope.message.clone() else {
+            return false;
+        };
+        let mut rest = &self.scope_bytes[message];
+        let is_same = scope.resource == self.resource
+            && scope.schema_url.is_empty()
+            && strip_short_text(&mut rest, SCOPE_NAME, name)
+            && strip_short_text(&mut rest, SCOPE_VERSION, version)
+            && rest.is_empty();
+        self.is_scope_named |= is_same;
+        is_same
+    }
+
     /// Makes a scope the current one; its bytes are the last of `scope_bytes`.
     pub(super) fn enter_scope(&mut self, message: Option<Range<usize>>, schema_url: Range<usize>) {
         let of = |range: &Range<usize>| &self.scope_bytes[range.clone()];
@@ -347,6 +366,24 @@ impl State {
         if !scratch.is_empty() {
             order.push(append(sink, scratch));
         }
+    }
+}
+
+/// Takes a text field off the beginning, if it is there with exactly this text. One that is long is left to others.
+fn strip_short_text(bytes: &mut &[u8], key: u8, text: &str) -> bool {
+    if text.is_empty() {
+        return true;
+    }
+    let Some((head, rest)) = bytes.split_at_checked(2) else {
+        return false;
+    };
+    let is_here = text.len() < 1 << 7 && head == [key, text.len() as u8];
+    match rest.strip_prefix(text.as_bytes()) {
+        Some(rest) if is_here => {
+            *bytes = rest;
+            true
+        }
+        _ => false,
     }
 }
 

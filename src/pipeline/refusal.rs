@@ -21,6 +21,8 @@ enum Why {
 
 impl Refusal {
     pub(super) const FULL: Self = Self(Why::Full);
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) const CLOSED: Self = Self(Why::Closed);
     pub(crate) const TIMED_OUT: Self = Self(Why::TimedOut);
 
     pub(super) fn of(admission: Admission) -> Self {

@@ -1,6 +1,6 @@
 //! Processors: what the SDK calls at the end of a span and for every log record.
 
-use crate::encode::{LogBatch, Resource, TraceBatch};
+use crate::encode::{LogBatch, Resource, Signal, TraceBatch};
 use crate::pipeline::{FlushReport, Pipeline, Refusal};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -111,7 +111,7 @@ impl Face {
     /// Writes a span; what the pipeline does not take it has counted.
     pub(super) fn span(&self, write: impl FnOnce(&mut TraceBatch)) {
         if self.is_closed() {
-            return;
+            return self.pipeline.turn_away(Signal::Traces, 1, Refusal::CLOSED);
         }
         let write = |batch: &mut TraceBatch| {
             if let Some(resource) = &self.resource {
@@ -125,7 +125,7 @@ impl Face {
     /// Writes a log record; what the pipeline does not take it has counted.
     pub(super) fn log(&self, write: impl FnOnce(&mut LogBatch)) {
         if self.is_closed() {
-            return;
+            return self.pipeline.turn_away(Signal::Logs, 1, Refusal::CLOSED);
         }
         let write = |batch: &mut LogBatch| {
             if let Some(resource) = &self.resource {

@@ -1,7 +1,7 @@
 //! Log records: the processor, the exporter, and their data on the wire.
 
 use super::values::LentAny;
-use super::{resource, sdk_result, unix_nanos, write_scope};
+use super::{name_scope, resource, sdk_result, unix_nanos};
 use crate::encode::{LogBatch, Request, Resource};
 use crate::pb::logs::SeverityNumber;
 use crate::sdk::{LogExporter, LogProcessor};
@@ -66,8 +66,7 @@ fn request(resource: Option<&Resource>, records: &otel_sdk_0_33::logs::LogBatch<
 fn write_record(batch: &mut LogBatch, record: &SdkLogRecord, scope: &InstrumentationScope) {
     // Where an appender names the place in the program that a record comes from, that is its scope.
     let name = record.target().map_or(scope.name(), |target| target.as_ref());
-    let version = scope.version().unwrap_or_default();
-    batch.scope_with(name, version, |to| write_scope(scope, to));
+    name_scope!(batch, name, scope);
     let mut to = batch.log();
     if let Some(time) = record.timestamp() {
         to.time(unix_nanos(time));

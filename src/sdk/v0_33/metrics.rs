@@ -1,7 +1,7 @@
 //! Metrics: the exporter, and its data on the wire.
 
 use super::values::LentValue;
-use super::{resource, sdk_result, unix_nanos, write_scope};
+use super::{name_scope, resource, sdk_result, unix_nanos};
 use crate::config::TemporalityPreference;
 use crate::encode::{
     Buckets, Distribution, ExponentialBuckets, HasExemplars, MetricBatch, MetricWriter, Number, PointWriter,
@@ -67,8 +67,7 @@ fn request(resource: &Resource, metrics: &ResourceMetrics) -> Request {
     let mut batch = MetricBatch::new(resource);
     for of_scope in metrics.scope_metrics() {
         let scope = of_scope.scope();
-        let version = scope.version().unwrap_or_default();
-        batch.scope_with(scope.name(), version, |to| write_scope(scope, to));
+        name_scope!(batch, scope.name(), scope);
         for metric in of_scope.metrics() {
             write_metric(&mut batch, metric);
         }

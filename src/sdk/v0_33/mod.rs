@@ -35,6 +35,21 @@ fn resource(resource: &otel_sdk_0_33::Resource) -> Resource {
     }
 }
 
+/// Names the scope of the items that follow, in a batch of any signal.
+macro_rules! name_scope {
+    ($batch:expr, $name:expr, $scope:expr) => {{
+        let scope: &otel_api_0_33::InstrumentationScope = $scope;
+        let version = scope.version().unwrap_or_default();
+        // One that has nothing else is most often the one before, which costs less to see.
+        if scope.schema_url().is_none() && scope.attributes().next().is_none() {
+            $batch.scope($name, version);
+        } else {
+            $batch.scope_with($name, version, |to| $crate::sdk::v0_33::write_scope(scope, to));
+        }
+    }};
+}
+use name_scope;
+
 /// Writes what a scope has beside its name and its version.
 fn write_scope(scope: &InstrumentationScope, to: &mut crate::encode::ScopeWriter<'_>) {
     for attribute in scope.attributes() {

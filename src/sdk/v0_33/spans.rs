@@ -1,7 +1,7 @@
 //! Spans: the processor, the exporter, and their data on the wire.
 
 use super::values::{TakenValue, take_long};
-use super::{resource, sdk_result, unix_nanos, write_scope};
+use super::{name_scope, resource, sdk_result, unix_nanos};
 use crate::encode::{EventWriter, LinkWriter, Request, Resource, SpanWriter, TraceBatch};
 use crate::pb::trace::span::SpanKind as Kind;
 use crate::pb::trace::status::StatusCode;
@@ -73,8 +73,7 @@ fn request(resource: Option<&Resource>, spans: Vec<SpanData>) -> Request {
 /// Writes a span, and takes its long texts out of it.
 fn write_span(batch: &mut TraceBatch, span: &mut SpanData) {
     let scope = &span.instrumentation_scope;
-    let version = scope.version().unwrap_or_default();
-    batch.scope_with(scope.name(), version, |to| write_scope(scope, to));
+    name_scope!(batch, scope.name(), scope);
     let context = &span.span_context;
     let (trace_id, span_id) = (context.trace_id().to_bytes(), context.span_id().to_bytes());
     let (trace_state, parent) = (context.trace_state().header(), span.parent_span_id.to_bytes());
