@@ -95,6 +95,8 @@ pub mod policy;
 pub mod protocol;
 #[cfg(feature = "std")]
 pub mod rt;
+#[cfg(feature = "opentelemetry_0_33")]
+pub mod sdk;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -53,10 +53,18 @@ impl Batch {
         }
     }
 
+    /// Names a scope without attributes and schema, which is most often that of the items before.
+    fn scope(&mut self, name: &str, version: &str) {
+        let state = &mut self.state;
+        state.settle();
+        if !state.stays_in_plain_scope(name, version) {
+            self.scope_with(name, version, |_| ());
+        }
+    }
+
     fn scope_with(&mut self, name: &str, version: &str, write: impl FnOnce(&mut ScopeWriter<'_>)) {
         let state = &mut self.state;
         state.settle();
-        state.end_run();
         // The message is written behind the items, compared with the scopes so far, and taken away again.
         let start = state.sink.mark();
         state.unfinished_aside = Some(start);
@@ -79,13 +87,16 @@ impl Batch {
         let schema_url = state.scope_bytes.len();
         state.scope_bytes.extend_from_slice(&state.scratch);
         let end = state.scope_bytes.len();
-        state.enter_scope(Some(message..schema_url), schema_url..end);
+        if !state.stays_in_scope(&(message..schema_url), &(schema_url..end)) {
+            state.end_run();
+            state.enter_scope(Some(message..schema_url), schema_url..end);
+        }
     }
 
     fn resource(&mut self, resource: &Resource) {
         let state = &mut self.state;
         state.settle();
-        state.end_run();
+        state.is_scope_named = false;
         state.resource = state
             .resources
             .iter()
@@ -94,13 +105,12 @@ impl Batch {
                 state.resources.push(resource.clone());
                 state.resources.len() - 1
             });
-        state.run.scope = None;
     }
 
     /// Makes ready for an item to be written.
     #[inline]
     fn prepare(&mut self) -> &mut State {
-        if self.state.unfinished.is_some() || self.state.run.scope.is_none() {
+        if self.state.unfinished.is_some() || !self.state.is_scope_named {
             self.state.prepare_item();
         }
         &mut self.state
@@ -143,7 +153,8 @@ macro_rules! common_methods {
 
             #[doc = concat!("Names the instrumentation scope of the ", $items, " that follow.")]
             pub fn scope(&mut self, name: &str, version: &str) -> &mut Self {
-                self.scope_with(name, version, |_| ())
+                self.batch.scope(name, version);
+                self
             }
 
             #[doc = concat!("Names the instrumentation scope of the ", $items, " that follow, with attributes or a schema.")]

@@ -66,3 +66,11 @@ pub(crate) fn double_field(sink: &mut Sink, key: u8, value: f64) {
 pub(crate) fn sint32_field(sink: &mut Sink, key: u8, value: i32) {
     varint_field(sink, key, (((value << 1) ^ (value >> 31)) as u32).into(), false);
 }
+
+/// Writes text that is referenced.
+#[cfg(feature = "opentelemetry_0_33")]
+pub(crate) fn shared_text_field(sink: &mut Sink, tag: u8, text: super::shared::SharedText) {
+    sink.put([tag]);
+    sink.varint(text.len() as u64);
+    sink.shared(text.into_inner());
+}

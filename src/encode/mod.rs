@@ -36,6 +36,9 @@ mod wire;
 #[cfg(feature = "testing")]
 pub(crate) use count::count as check_and_count;
 
+#[cfg(feature = "opentelemetry_0_33")]
+pub(crate) use shared::{SHARED_BYTES_MIN, SharedText};
+
 pub use batch::{LogBatch, MetricBatch, ScopeWriter, TraceBatch};
 pub use log::LogWriter;
 pub use metric::{

@@ -28,6 +28,37 @@ fn str_bytes(text: &str) -> &[u8] {
     text.as_bytes()
 }
 
+/// Text that whoever owns it lends for as long as it is referenced.
+#[cfg(feature = "opentelemetry_0_33")]
+pub(crate) struct SharedText(Bytes);
+
+#[cfg(feature = "opentelemetry_0_33")]
+impl SharedText {
+    pub(crate) fn new<T: AsRef<str> + Send + 'static>(owner: T) -> Self {
+        struct Owner<T>(T);
+
+        impl<T: AsRef<str>> AsRef<[u8]> for Owner<T> {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_ref().as_bytes()
+            }
+        }
+
+        Self(Bytes::from_owner(Owner(owner)))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn into_inner(self) -> Bytes {
+        self.0
+    }
+}
+
 struct Text(Arc<str>);
 
 impl AsRef<[u8]> for Text {
@@ -53,6 +84,11 @@ macro_rules! shared {
             }
         }
     )*};
+}
+
+#[cfg(feature = "opentelemetry_0_33")]
+shared! {
+    SharedText, true, SharedText::bytes, |value| value.0;
 }
 
 shared! {

@@ -1,8 +1,12 @@
 //! Writers of spans, events and links.
 
 use super::batch::SCOPE_GROUP_ITEMS;
+#[cfg(feature = "opentelemetry_0_33")]
+use super::field::shared_text_field;
 use super::field::{fixed32_field, fixed64_field, text_field, varint_field};
 use super::shared::IntoShared;
+#[cfg(feature = "opentelemetry_0_33")]
+use super::shared::SharedText;
 use super::sink::{Frame, Sink};
 use super::state::State;
 use super::value::{IntoValue, Place, ValueWriter};
@@ -208,6 +212,50 @@ impl<'a> SpanWriter<'a> {
             fixed64_field(sink, EVENT_TIME, unix_nanos, false);
             text_field(sink, EVENT_NAME, name);
             write(&mut EventWriter { sink, dropped: false });
+            sink.close(frame);
+        }
+        self
+    }
+
+    /// Names the span in place of its maker, who gave it no name; the name is referenced. It comes before all else but the
+    /// trace state and the parent.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn shared_name(&mut self, name: SharedText) -> &mut Self {
+        if self.phase == Phase::Ids {
+            self.phase = Phase::Fields;
+            shared_text_field(self.sink(), SPAN_NAME, name);
+        }
+        self
+    }
+
+    /// As [`event`](Self::event), with a name that is referenced.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn shared_event(
+        &mut self,
+        name: SharedText,
+        unix_nanos: u64,
+        write: impl FnOnce(&mut EventWriter<'_>),
+    ) -> &mut Self {
+        if self.ready() {
+            let sink = self.sink();
+            let frame = sink.open(SPAN_EVENTS, EVENT_WIDTH);
+            fixed64_field(sink, EVENT_TIME, unix_nanos, false);
+            shared_text_field(sink, EVENT_NAME, name);
+            write(&mut EventWriter { sink, dropped: false });
+            sink.close(frame);
+        }
+        self
+    }
+
+    /// As [`status`](Self::status), once, with a text that is referenced.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn shared_status(&mut self, code: StatusCode, message: SharedText) -> &mut Self {
+        if self.ready() {
+            let again = self.again(WROTE_STATUS);
+            let sink = self.sink();
+            let frame = sink.open(SPAN_STATUS, 1);
+            shared_text_field(sink, STATUS_MESSAGE, message);
+            varint_field(sink, STATUS_CODE, code as u64, again);
             sink.close(frame);
         }
         self

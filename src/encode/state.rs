@@ -5,7 +5,8 @@
 //! then. The messages around items have the same field numbers for every signal.
 
 use super::batch::{
-    GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_GROUP_SCHEMA_URL, SCOPE_GROUP_SCOPE,
+    GROUP_RESOURCE, GROUP_SCHEMA_URL, GROUP_SCOPES, REQUEST_GROUPS, SCOPE_GROUP_SCHEMA_URL,
+    SCOPE_GROUP_SCOPE, SCOPE_NAME, SCOPE_VERSION,
 };
 use super::metric::OpenMetric;
 use super::pool::Pool;
@@ -53,6 +54,9 @@ pub(crate) struct State {
     runs: Vec<Run>,
     /// The run that is being written; its scope is the current one.
     pub(super) run: Run,
+    /// Whether the next item belongs to the scope of the run. Where a resource was named after it, it does not; the run goes on
+    /// where the same scope of the same resource is named next, as by many producers in turn.
+    pub(super) is_scope_named: bool,
     /// The resource that scopes belong to, an index.
     pub(super) resource: usize,
     /// Room left for heads at the very beginning.
@@ -133,6 +137,7 @@ impl State {
         self.scope_bytes.clear();
         self.runs.clear();
         self.run = Run::default();
+        self.is_scope_named = false;
         (self.resource, self.hole_len) = (0, 0);
         self.order.clear();
         self.frozen.clear();
@@ -168,7 +173,8 @@ impl State {
     #[inline(never)]
     pub(super) fn prepare_item(&mut self) {
         self.settle();
-        if self.run.scope.is_none() {
+        if !self.is_scope_named {
+            self.end_run();
             let end = self.scope_bytes.len();
             self.enter_scope(None, end..end);
         }
@@ -185,6 +191,43 @@ impl State {
             return None;
         }
         Some(self.sink.close(frame))
+    }
+
+    /// Whether a scope, whose bytes are the last of `scope_bytes`, is that of the run; they are taken away then.
+    pub(super) fn stays_in_scope(&mut self, message: &Range<usize>, schema_url: &Range<usize>) -> bool {
+        let Some(scope) = self.run.scope.map(|scope| &self.scopes[scope]) else {
+            return false;
+        };
+        let of = |range: &Range<usize>| &self.scope_bytes[range.clone()];
+        let is_same = scope.resource == self.resource
+            && scope
+                .message
+                .as_ref()
+                .is_some_and(|known| of(known) == of(message))
+            && of(&scope.schema_url) == of(schema_url);
+        if is_same {
+            self.scope_bytes.truncate(message.start);
+            self.is_scope_named = true;
+        }
+        is_same
+    }
+
+    /// Whether a scope of these names and nothing else is that of the run, compared without writing it.
+    pub(super) fn stays_in_plain_scope(&mut self, name: &str, version: &str) -> bool {
+        let Some(scope) = self.run.scope.map(|scope| &self.scopes[scope]) else {
+            return false;
+        };
+        let Some(message) = scope.message.clone() else {
+            return false;
+        };
+        let mut rest = &self.scope_bytes[message];
+        let is_same = scope.resource == self.resource
+            && scope.schema_url.is_empty()
+            && strip_short_text(&mut rest, SCOPE_NAME, name)
+            && strip_short_text(&mut rest, SCOPE_VERSION, version)
+            && rest.is_empty();
+        self.is_scope_named |= is_same;
+        is_same
     }
 
     /// Makes a scope the current one; its bytes are the last of `scope_bytes`.
@@ -214,6 +257,7 @@ impl State {
             }
         }
         let (first_piece, begin) = (self.sink.seal(), self.sink.total());
+        self.is_scope_named = true;
         self.run = Run {
             scope: Some(scope),
             first_piece,
@@ -322,6 +366,24 @@ impl State {
         if !scratch.is_empty() {
             order.push(append(sink, scratch));
         }
+    }
+}
+
+/// Takes a text field off the beginning, if it is there with exactly this text. One that is long is left to others.
+fn strip_short_text(bytes: &mut &[u8], key: u8, text: &str) -> bool {
+    if text.is_empty() {
+        return true;
+    }
+    let Some((head, rest)) = bytes.split_at_checked(2) else {
+        return false;
+    };
+    let is_here = text.len() < 1 << 7 && head == [key, text.len() as u8];
+    match rest.strip_prefix(text.as_bytes()) {
+        Some(rest) if is_here => {
+            *bytes = rest;
+            true
+        }
+        _ => false,
     }
 }
 

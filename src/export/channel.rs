@@ -169,6 +169,12 @@ impl<R: Runtime> Channel<R> {
         self.preparer.limits(signal)
     }
 
+    /// The time of an export of a signal, with its retries.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn timeout(&self, signal: Signal) -> Duration {
+        self.preparer.timeout(signal)
+    }
+
     /// Accepts an export; its deadline runs from here, and it begins with the next pump, whoever pumps. In another process
     /// it is not accepted.
     pub(crate) fn submit(&self, request: Request) -> Option<(ExportId, R)> {

@@ -208,6 +208,12 @@ impl<R: Runtime> Exporter<R> {
     pub(crate) fn limits(&self, signal: Signal) -> (bool, usize) {
         self.channel.limits(signal)
     }
+
+    /// The time of an export of a signal, with its retries.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn timeout(&self, signal: Signal) -> Duration {
+        self.channel.timeout(signal)
+    }
 }
 
 /// The account of an exporter and of its pipelines.

@@ -78,6 +78,12 @@ impl Preparer {
         (is_grpc, self.request_bytes_max(signal).min(held_max))
     }
 
+    /// The time of an export of a signal, with its retries.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn timeout(&self, signal: Signal) -> core::time::Duration {
+        self.settings.route(signal).timeout
+    }
+
     /// The collector takes no more than so many bytes of a signal.
     pub(crate) fn learn(&self, signal: Signal, bytes_max: usize) {
         let bytes_max = bytes_max.max(CAP_BYTES_MIN);

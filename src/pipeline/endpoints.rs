@@ -84,7 +84,8 @@ impl<R: Runtime> Endpoints<R> {
         config.check()?;
         let runtime = self.check()?;
         let delivery = Delivery::new(self.delivery(&config), runtime.seed());
-        let shared = Arc::new(Shared::new(delivery, config.resource));
+        let temporality = self.legs[0][0].config_report().temporality_preference();
+        let shared = Arc::new(Shared::new(delivery, config.resource, temporality));
         let mut endpoints = Vec::new();
         for (leg, exporters) in self.legs.iter().enumerate() {
             for (position, exporter) in exporters.iter().enumerate() {

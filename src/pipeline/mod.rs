@@ -44,7 +44,7 @@ mod future;
 mod latency;
 #[cfg(feature = "tokio")]
 pub mod multi_runtime;
-mod park;
+pub(crate) mod park;
 #[expect(
     clippy::module_inception,
     reason = "the handle that the module is named after"

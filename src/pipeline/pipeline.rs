@@ -11,6 +11,8 @@ use super::stats::PipelineStats;
 use crate::encode::{LogBatch, MetricBatch, Request, Signal, TraceBatch};
 use crate::error::Error;
 use crate::stats::Report;
+#[cfg(feature = "opentelemetry_0_33")]
+use crate::{config::TemporalityPreference, outcome::DropReason};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -258,8 +260,64 @@ impl Pipeline {
         self.core().is_closed()
     }
 
+    /// As [`spans`](Self::spans), for a producer that waits no longer than this and cannot be told: what is not taken counts
+    /// as dropped, as one span.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn put_spans(
+        &self,
+        wait_max: Duration,
+        write: impl FnOnce(&mut TraceBatch),
+    ) -> Result<(), Refusal> {
+        self.put(Signal::Traces, wait_max, Spans(write))
+    }
+
+    /// As [`put_spans`](Self::put_spans), for log records.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn put_logs(
+        &self,
+        wait_max: Duration,
+        write: impl FnOnce(&mut LogBatch),
+    ) -> Result<(), Refusal> {
+        self.put(Signal::Logs, wait_max, Logs(write))
+    }
+
+    /// Counts items that were refused as dropped, where the refusal did not.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn turn_away(&self, signal: Signal, items: u64, refusal: Refusal) {
+        if refusal.drop_reason().is_none() {
+            let reason = match refusal.is_closed() {
+                true => DropReason::Shutdown,
+                false => DropReason::QueueFull,
+            };
+            self.core().turn_away(signal, items, reason);
+        }
+    }
+
+    /// The temporality that its exporter is set to prefer.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn temporality_preference(&self) -> TemporalityPreference {
+        self.core().temporality
+    }
+
     fn core(&self) -> &Arc<Shared> {
         &self.handle.core
+    }
+
+    #[cfg(feature = "opentelemetry_0_33")]
+    fn put<W: Write>(&self, signal: Signal, wait_max: Duration, write: W) -> Result<(), Refusal> {
+        let core = self.core();
+        let written = match core.has_line(signal) {
+            true => Err(write),
+            false => core.try_write(&self.key(signal), write),
+        };
+        let written = written.unwrap_or_else(|write| {
+            let writing = pin!(self.clone().writing(signal, write));
+            park::wait(writing, Some(&Limit::after(wait_max))).unwrap_or(Err(Refusal::TIMED_OUT))
+        });
+        if let Err(refusal) = written {
+            self.turn_away(signal, 1, refusal);
+        }
+        written
     }
 
     fn key(&self, signal: Signal) -> OpenKey {

@@ -21,7 +21,9 @@ enum Why {
 
 impl Refusal {
     pub(super) const FULL: Self = Self(Why::Full);
-    pub(super) const TIMED_OUT: Self = Self(Why::TimedOut);
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) const CLOSED: Self = Self(Why::Closed);
+    pub(crate) const TIMED_OUT: Self = Self(Why::TimedOut);
 
     pub(super) fn of(admission: Admission) -> Self {
         Self(match admission {

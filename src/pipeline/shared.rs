@@ -10,9 +10,12 @@ use super::delivery::{
 use super::queue::{Line, Place};
 use super::refusal::Refusal;
 use super::stats::{EndpointStats, FlushReport, LegStats, PipelineStats};
+use crate::config::TemporalityPreference;
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
 use crate::export::{Origin, lock, shield};
 use crate::observe::Meter;
+#[cfg(feature = "opentelemetry_0_33")]
+use crate::outcome::DropReason;
 use crate::policy::BreakerState;
 use crate::stats::{Report, Stats};
 use crate::time::Instant;
@@ -45,6 +48,9 @@ pub(crate) struct Shared {
     delivery: Mutex<Delivery>,
     /// Whose spans, records and data points the handles write.
     resource: Resource,
+    /// What its exporter is set to prefer, for an SDK to ask.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(super) temporality: TemporalityPreference,
     /// The pipeline's future.
     driver: AtomicWaker,
     /// Producers that wait for room, by signal: each overflows in its own way.
@@ -87,11 +93,15 @@ pub(super) enum Wish {
 }
 
 impl Shared {
-    pub(super) fn new(delivery: Delivery, resource: Resource) -> Self {
+    pub(super) fn new(delivery: Delivery, resource: Resource, temporality: TemporalityPreference) -> Self {
+        #[cfg(not(feature = "opentelemetry_0_33"))]
+        let _ = temporality;
         Self {
             origin: Origin::here(),
             delivery: Mutex::new(delivery),
             resource,
+            #[cfg(feature = "opentelemetry_0_33")]
+            temporality,
             driver: AtomicWaker::new(),
             lines: Default::default(),
             desk: Mutex::default(),
@@ -180,6 +190,14 @@ impl Shared {
                 Poll::Ready(value)
             }
             None => Poll::Pending,
+        }
+    }
+
+    /// Counts items that were refused as dropped, also after the end.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(super) fn turn_away(&self, signal: Signal, items: u64, reason: DropReason) {
+        if !self.is_forked() {
+            drop(self.step(|delivery| delivery.turn_away(signal, items, reason)));
         }
     }
 

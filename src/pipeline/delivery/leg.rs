@@ -6,7 +6,8 @@ mod lanes;
 use super::Shared;
 use super::config::{DeliveryConfig, LegConfig};
 use super::endpoint::{Endpoints, Hold};
-use super::open::{Closed, OpenKey};
+use super::keys::OpenKey;
+use super::open::Closed;
 use super::policies::{AdaptiveBatchSize, Permit, RateUnit};
 use super::types::{BatchId, DeliveryEvent};
 use super::verdict::{ExportVerdict, VerdictClass};
@@ -172,17 +173,15 @@ impl Leg {
 
     /// Items that come to a full queue: accepted, dropped, and of no epoch.
     pub fn refuse(&mut self, shared: &mut Shared, signal: Signal, items: u64) {
-        self.account.accepted += items;
-        self.account.dropped[DropReason::QueueFull.index()] += items;
-        self.lost.add(signal, DropReason::QueueFull, dropped(items));
+        self.turn_away(signal, items, DropReason::QueueFull);
         self.overflow(shared, signal);
     }
 
-    /// Items that a batch refused for their size: they never came to the queue, and belong to no epoch.
-    pub fn refuse_too_large(&mut self, signal: Signal, items: u64) {
-        self.lost.add(signal, DropReason::TooLarge, dropped(items));
+    /// Items that never came to the queue, and belong to no epoch: accepted, and dropped.
+    pub fn turn_away(&mut self, signal: Signal, items: u64, reason: DropReason) {
+        self.lost.add(signal, reason, dropped(items));
         self.account.accepted += items;
-        self.account.dropped[DropReason::TooLarge.index()] += items;
+        self.account.dropped[reason.index()] += items;
     }
 
     /// A closed batch finds no room here, though it had elsewhere.

@@ -27,6 +27,7 @@
 mod config;
 mod endpoint;
 mod flush;
+mod keys;
 mod leg;
 mod open;
 #[doc(hidden)]
@@ -36,7 +37,8 @@ mod types;
 mod verdict;
 
 pub use config::{Choice, DeliveryConfig, LegConfig};
-pub use open::{OpenBatch, OpenKey, OpenTicket, Own};
+pub use keys::{OpenKey, Own};
+pub use open::{OpenBatch, OpenTicket};
 pub use types::{Admission, BatchId, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId};
 pub use verdict::{ExportVerdict, VerdictClass};
 
@@ -413,7 +415,7 @@ impl Delivery {
         let (items, bytes) = (closed.request.items(), closed.request.encoded_len() as u64);
         if refused > 0 {
             for leg in &mut self.legs {
-                leg.refuse_too_large(signal, refused);
+                leg.turn_away(signal, refused, DropReason::TooLarge);
             }
         }
         if items == 0 {

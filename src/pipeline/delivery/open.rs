@@ -1,16 +1,11 @@
 //! Open batches: what producers write into, one or more for each signal and set of own headers.
 
+use super::keys::{Keys, OpenKey};
 use crate::encode::{LogBatch, MetricBatch, Request, Signal, TraceBatch};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
-use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
-use core::hash::{Hash, Hasher};
 use core::time::Duration;
-use std::collections::HashMap;
-use std::hash::DefaultHasher;
 
 /// Closed batches among those that the driver has not seen, before they are tidied up.
 const UNSEEN_SLACK: usize = 64;
@@ -18,88 +13,6 @@ const UNSEEN_SLACK: usize = 64;
 /// Batches that are open at a time: each takes memory far beyond the bytes of the first items in it, which are all that the
 /// bounds of a leg count.
 const OPEN_MAX: usize = 1_024;
-
-/// What a request has for itself: headers and a time. Requests that differ in it are never merged.
-#[derive(Clone, Default)]
-pub struct Own(Option<Arc<OwnParts>>);
-
-struct OwnParts {
-    hash: u64,
-    headers: Option<Arc<[(String, String)]>>,
-    timeout: Option<Duration>,
-}
-
-impl Own {
-    /// What this request has for itself.
-    pub fn of(request: &Request) -> Self {
-        let (headers, timeout) = request.own();
-        if headers.is_none() && timeout.is_none() {
-            return Self(None);
-        }
-        let mut hasher = DefaultHasher::new();
-        headers.hash(&mut hasher);
-        timeout.hash(&mut hasher);
-        Self(Some(Arc::new(OwnParts {
-            hash: hasher.finish(),
-            headers: headers.cloned(),
-            timeout,
-        })))
-    }
-
-    /// Whether there is nothing.
-    pub fn is_none(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Gives it to a request in place of its own.
-    pub fn apply(&self, request: Request) -> Request {
-        match &self.0 {
-            None => request,
-            Some(own) => request.with_own(own.headers.clone(), own.timeout),
-        }
-    }
-}
-
-impl PartialEq for Own {
-    fn eq(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (None, None) => true,
-            (Some(one), Some(other)) => {
-                Arc::ptr_eq(one, other)
-                    || (one.hash == other.hash
-                        && one.timeout == other.timeout
-                        && one.headers == other.headers)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Eq for Own {}
-
-impl Hash for Own {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_ref().map_or(0, |own| own.hash).hash(state);
-    }
-}
-
-/// Shows whether there is anything; the values may be secrets.
-impl fmt::Debug for Own {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Own")
-            .field("is_some", &self.0.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Which open batch an item belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OpenKey {
-    /// The signal.
-    pub signal: Signal,
-    /// Headers and time of its own.
-    pub own: Own,
-}
 
 /// A batch that producers write into.
 #[derive(Debug)]
@@ -220,7 +133,7 @@ pub(super) struct Returned {
 pub(super) struct OpenBatches {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    keys: HashMap<OpenKey, KeySlot>,
+    keys: Keys,
     /// When open batches are to be closed for their age, in order.
     ageing: VecDeque<(Instant, Place)>,
     /// Batches that the driver has not seen.
@@ -255,13 +168,6 @@ struct Entry {
     seq: u64,
     epoch: u64,
     born: Option<Instant>,
-}
-
-#[derive(Debug, Default)]
-struct KeySlot {
-    /// Batches that nobody writes into now, the oldest first.
-    idle: VecDeque<u32>,
-    live: u32,
 }
 
 impl OpenBatches {
@@ -570,16 +476,7 @@ impl OpenBatches {
         if self.opened.len() > kept_max {
             self.opened.retain(is_open);
         }
-        match self.keys.get_mut(key) {
-            Some(key) => key.live += 1,
-            None => {
-                let new = KeySlot {
-                    idle: VecDeque::new(),
-                    live: 1,
-                };
-                self.keys.insert(key.clone(), new);
-            }
-        }
+        self.keys.add(key);
         slot
     }
 
@@ -588,11 +485,7 @@ impl OpenBatches {
         place.generation += 1;
         let entry = place.entry.take().expect("an open batch");
         self.free.push(slot);
-        let key = self.keys.get_mut(&entry.key).expect("a key with an open batch");
-        key.live -= 1;
-        if key.live == 0 {
-            self.keys.remove(&entry.key);
-        }
+        self.keys.remove(&entry.key);
         self.tidy();
         entry
     }

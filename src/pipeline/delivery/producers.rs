@@ -130,6 +130,14 @@ impl Delivery {
         Admission::Admitted
     }
 
+    /// Counts items that were refused as dropped: accepted, and of no epoch.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub fn turn_away(&mut self, signal: Signal, items: u64, reason: DropReason) {
+        for leg in &mut self.legs {
+            leg.turn_away(signal, items, reason);
+        }
+    }
+
     /// Admits nothing more. What was admitted waits for the driver to be told of a drain.
     pub fn refuse(&mut self) {
         self.close();

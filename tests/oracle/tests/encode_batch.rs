@@ -490,3 +490,57 @@ fn batches_and_requests_move_between_threads() {
         .expect("no panic");
     assert_eq!(message_there, message(&request));
 }
+
+#[test]
+fn naming_the_same_resource_and_scope_anew_is_one_run() {
+    let (own, other) = (
+        Resource::builder().attr("service.name", "own").build(),
+        Resource::builder().attr("service.name", "other").build(),
+    );
+    let write = |name_anew: bool, scopes: [&str; 6]| {
+        let mut batch = TraceBatch::new(&own);
+        for (number, scope) in scopes.into_iter().enumerate() {
+            if name_anew || number == 0 || scopes[number - 1] != scope {
+                // As producers in turn do, of whom each begins with the resource of all.
+                batch.resource(&own).resource(&other).scope(scope, "1.0");
+            }
+            batch.span(TRACE, [number as u8 + 1; 8], "span").end();
+        }
+        batch.finish()
+    };
+    let (anew, once) = (write(true, ["a"; 6]), write(false, ["a"; 6]));
+    assert_eq!(message(&anew), message(&once));
+    assert_eq!(anew.segment_count(), once.segment_count());
+    let mixed = ["a", "a", "b", "b", "a", "a"];
+    assert_eq!(message(&write(true, mixed)), message(&write(false, mixed)));
+    assert_eq!(
+        decoded(&write(true, mixed)).resource_spans[0].scope_spans.len(),
+        2
+    );
+}
+
+#[test]
+fn a_resource_named_after_a_scope_ends_that_scope() {
+    let mut batch = batch();
+    let other = Resource::builder().attr("service.name", "other").build();
+    batch.scope("lib", "1.0");
+    batch.span(TRACE, [1; 8], "in the scope").end();
+    batch.resource(&other);
+    batch.span(TRACE, [2; 8], "in none").end();
+    batch.scope("lib", "1.0");
+    batch.span(TRACE, [3; 8], "in the scope of the other").end();
+    batch.resource(&other);
+    let decoded = decoded(&batch.finish());
+    let names: Vec<_> = decoded
+        .resource_spans
+        .iter()
+        .flat_map(|resource| &resource.scope_spans)
+        .map(|scope| {
+            (
+                scope.scope.as_ref().map(|scope| scope.name.as_str()),
+                scope.spans.len(),
+            )
+        })
+        .collect();
+    assert_eq!(names, [(Some("lib"), 1), (None, 1), (Some("lib"), 1)]);
+}

@@ -2,7 +2,7 @@
 
 use super::{LaneState, Leg, Shared, earlier};
 use crate::encode::Signal;
-use crate::pipeline::delivery::open::OpenKey;
+use crate::pipeline::delivery::OpenKey;
 use crate::pipeline::queue::buffer::LaneId;
 use crate::time::Instant;
 
