@@ -90,7 +90,7 @@ fn pending_without_a_waker() {
     source.close();
     waits("a run whose source has ended", run.as_mut());
 
-    let config = ActorConfig::new().with_mailbox(1).with_in_flight_max(1);
+    let config = ActorConfig::new().with_mailbox(1).with_concurrency_max(1);
     let (handle, mut actor) = ExporterActor::new(&world.exporter, config).expect("it works");
     waits("an idle actor", Pin::new(&mut actor));
     let mut first = handle.export(batch(10, 1));
@@ -193,7 +193,7 @@ fn channel_time_as_export_latency() {
     let is_latency = |latency: Duration| (50 * MILLI..80 * MILLI).contains(&latency);
 
     // Twenty in the mailbox, one at a time: the last waits for a second.
-    let config = ActorConfig::new().with_in_flight_max(1);
+    let config = ActorConfig::new().with_concurrency_max(1);
     let (handle, actor) = ExporterActor::new(&world.exporter, config).expect("it works");
     world.network.spawn(actor.run());
     for id in 0..20 {
@@ -207,7 +207,7 @@ fn channel_time_as_export_latency() {
 
     // Spans that wait in the open batch of a run, and requests that wait for room.
     let config = StreamingConfig::new()
-        .with_in_flight_max(1)
+        .with_concurrency_max(1)
         .with_batch_age_max(5 * SECOND);
     let streaming = StreamingOtlpExporter::new(&world.exporter, config).expect("it works");
     let requests: Vec<_> = (100..120).map(|id| batch(id, 1)).collect();

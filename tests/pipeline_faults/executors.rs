@@ -91,7 +91,7 @@ async fn dropped_at_any_poll<R: Runtime>(runtime: R) {
         );
         assert!(ended.is_none() || stats.total_exported == 4, "{stats}");
 
-        let config = ActorConfig::new().with_mailbox(1).with_in_flight_max(1);
+        let config = ActorConfig::new().with_mailbox(1).with_concurrency_max(1);
         let (handle, actor) = ExporterActor::new(&exporter, config).expect("works");
         let calls = async {
             let exports = join3(
