@@ -18,8 +18,8 @@ const SECS: fn(u64) -> Duration = Duration::from_secs;
 
 fn sized(size: usize) -> DeliveryConfig {
     let mut config = DeliveryConfig::default();
-    config.batch.size_initial = size;
-    config.batch.size_min = 1;
+    config.batch.items_initial = size;
+    config.batch.items_min = 1;
     config.batch.adaptive_enabled = false;
     config
 }

@@ -244,9 +244,9 @@ fn channel_time_as_export_latency() {
         .with_resource(&Resource::new())
         .with_batch(
             AdaptiveBatchConfig::default()
-                .with_size_min(1)
-                .with_size_initial(1)
-                .with_size_max(1),
+                .with_items_min(1)
+                .with_items_initial(1)
+                .with_items_max(1),
         )
         .with_concurrency(
             ConcurrencyConfig::default()

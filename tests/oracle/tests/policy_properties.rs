@@ -204,7 +204,7 @@ proptest! {
         more in 0..5_000_usize,
         latencies in prop::collection::vec(prop_oneof![0..200_000_000_u64, any::<u64>()], 0..300),
     ) {
-        let config = AdaptiveBatchConfig::default().with_size_min(min).with_size_max(min + more).with_size_initial(min);
+        let config = AdaptiveBatchConfig::default().with_items_min(min).with_items_max(min + more).with_items_initial(min);
         prop_assert!(config.check().is_ok());
         let mut size = AdaptiveBatchSize::new(config);
         let (mut changes, mut average) = (0, None::<f64>);
