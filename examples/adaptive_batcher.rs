@@ -33,7 +33,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     // A batch goes when it has the size of the moment, or when its first item has waited for 20 ms.
     let config = AdaptiveBatchConfig::default()
         .with_items_initial(150)
-        .with_timeout(Duration::from_millis(20))
+        .with_age_max(Duration::from_millis(20))
         .with_target_latency(Duration::from_millis(50));
     let resource = Resource::builder().attr("service.name", "example").build();
     let (batcher, driver) = AdaptiveBatcher::new(&exporter, config, &resource)?;

@@ -424,7 +424,7 @@ fn throttling_opens_no_breaker_and_halves_what_is_in_flight() {
 fn endless_times_are_no_timers() {
     let mut config = sized(2);
     config.max_elapsed = Duration::MAX;
-    config.batch.timeout = Duration::MAX;
+    config.batch.age_max = Duration::MAX;
     let mut world = World::new(config);
     world.push(&request(1));
     assert_eq!(world.delivery.poll_timeout(), None);

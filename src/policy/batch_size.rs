@@ -18,7 +18,7 @@ pub struct AdaptiveBatchConfig {
     /// The size to begin with; 500 unless set.
     pub items_initial: usize,
     /// How long a batch waits to be full before it is exported as it is; 100 ms unless set.
-    pub timeout: Duration,
+    pub age_max: Duration,
     /// How long an export should take; 50 ms unless set. A pipeline lets exports take longer while more than one batch waits:
     /// smaller ones would make its queue longer.
     pub target_latency: Duration,
@@ -32,7 +32,7 @@ impl Default for AdaptiveBatchConfig {
             items_min: 10,
             items_max: 2_000,
             items_initial: 500,
-            timeout: Duration::from_millis(100),
+            age_max: Duration::from_millis(100),
             target_latency: Duration::from_millis(50),
             adaptive_enabled: true,
         }
@@ -58,9 +58,9 @@ impl AdaptiveBatchConfig {
         self
     }
 
-    /// Sets [`timeout`](Self::timeout).
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    /// Sets [`age_max`](Self::age_max).
+    pub fn with_age_max(mut self, age_max: Duration) -> Self {
+        self.age_max = age_max;
         self
     }
 
