@@ -53,7 +53,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     // What was added before has its verdict after a flush, and latency has been measured.
     batcher.flush_blocking(Duration::from_secs(5))?;
-    let stats = batcher.stats();
+    let stats = batcher.batch_size();
     say(format_args!(
         "{BATCHES} requests went in {} batches, {:?} each on average; the next will have {} items",
         stats.batches, stats.average_latency, stats.size

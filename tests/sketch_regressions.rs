@@ -177,10 +177,7 @@ fn spinning_without_a_client() {
         if has_work {
             assert_eq!(handle.stats().error_count, 1);
             assert_eq!(scheduler.stats().items_failed, 1);
-            assert_eq!(
-                batcher.account().total.queued + batcher.account().total.in_flight,
-                0
-            );
+            assert_eq!(batcher.stats().total.queued + batcher.stats().total.in_flight, 0);
         }
     }
 }
@@ -233,7 +230,7 @@ fn channel_time_as_export_latency() {
         .network
         .block_on(batcher.flush(60 * SECOND))
         .expect("flushed");
-    let stats = batcher.stats();
+    let stats = batcher.batch_size();
     assert!(
         stats.batches > 0 && is_latency(stats.average_latency),
         "{stats:?}"

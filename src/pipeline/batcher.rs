@@ -43,7 +43,7 @@ use std::io;
 ///     batcher.add(request).await?;
 /// }
 /// batcher.flush(Duration::from_secs(5)).await?;
-/// println!("{:?}", batcher.stats());
+/// println!("{:?}", batcher.batch_size());
 /// # Ok(())
 /// # }
 /// ```
@@ -133,14 +133,14 @@ impl AdaptiveBatcher {
         self.pipeline.flush_blocking(timeout)
     }
 
-    /// What the size of batches has adapted to.
-    pub fn stats(&self) -> BatcherStats {
+    /// What the size of batches has adapted to; [`stats`](Self::stats) has it too.
+    pub fn batch_size(&self) -> BatcherStats {
         let stats = self.pipeline.stats();
         stats.legs.first().map(|leg| leg.batcher).unwrap_or_default()
     }
 
     /// What became of everything that was added.
-    pub fn account(&self) -> PipelineStats {
+    pub fn stats(&self) -> PipelineStats {
         self.pipeline.stats()
     }
 

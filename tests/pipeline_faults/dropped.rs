@@ -195,7 +195,7 @@ fn the_driver_of_a_batcher() {
                     async {
                         let added = adding.await;
                         let has_ended = driver.await.is_some();
-                        let total = batcher.account().total;
+                        let total = batcher.stats().total;
                         assert_eq!(
                             (total.accepted, total.queued, total.in_flight),
                             (added, 0, 0),
@@ -204,7 +204,7 @@ fn the_driver_of_a_batcher() {
                         assert!(!has_ended || total.delivered == 12, "{why}: {total:?}");
                         has_ended
                     },
-                    || assert!(batcher.account().is_conserved()),
+                    || assert!(batcher.stats().is_conserved()),
                 );
                 world.check_usable(&why);
                 has_ended
