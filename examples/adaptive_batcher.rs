@@ -31,7 +31,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         .build(rt::Blocking::new()?)?;
 
     // A batch goes when it has the size of the moment, or when its first item has waited for 20 ms.
-    let config = AdaptiveBatchConfig::default()
+    let config = AdaptiveBatchConfig::new()
         .with_items_initial(150)
         .with_age_max(Duration::from_millis(20))
         .with_target_latency(Duration::from_millis(50));

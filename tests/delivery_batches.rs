@@ -13,7 +13,7 @@ use support::{World, blob, key, request, tenant};
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 fn sized(size: usize) -> DeliveryConfig {
-    let mut batch = AdaptiveBatchConfig::default();
+    let mut batch = AdaptiveBatchConfig::new();
     batch.items_initial = size;
     batch.items_min = 1;
     batch.adaptive_enabled = false;

@@ -149,7 +149,7 @@ fn spinning_without_a_client() {
         let mut run = Box::pin(streaming.run(source.stream()));
         let (handle, mut actor) = ExporterActor::new(&world.exporter, ActorConfig::new()).expect("it works");
         let (batcher, mut batches) =
-            AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::default(), &Resource::new())
+            AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::new(), &Resource::new())
                 .expect("it works");
         let (scheduler, mut jobs) = SmartScheduler::new(SchedulerConfig::new()).expect("it works");
         if has_work {
@@ -219,7 +219,7 @@ fn channel_time_as_export_latency() {
 
     // Batches that wait for a driver that is late: by an hour.
     let (batcher, driver) =
-        AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::default(), &Resource::new())
+        AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::new(), &Resource::new())
             .expect("it works");
     for id in 200..205 {
         batcher.try_add(batch(id, 1)).expect("room");
@@ -240,17 +240,12 @@ fn channel_time_as_export_latency() {
     let config = PipelineConfig::new()
         .with_resource(&Resource::new())
         .with_batch(
-            AdaptiveBatchConfig::default()
+            AdaptiveBatchConfig::new()
                 .with_items_min(1)
                 .with_items_initial(1)
                 .with_items_max(1),
         )
-        .with_concurrency(
-            ConcurrencyConfig::default()
-                .with_min(1)
-                .with_initial(1)
-                .with_max(1),
-        );
+        .with_concurrency(ConcurrencyConfig::new().with_min(1).with_initial(1).with_max(1));
     let (pipeline, future) = world.exporter.pipeline(config).expect("it works");
     world.network.spawn(async move { drop(future.await) });
     for id in 300..320 {

@@ -37,7 +37,7 @@ use std::io;
 ///
 /// # async fn run(requests: Vec<Request>) -> Result<(), Box<dyn std::error::Error>> {
 /// let exporter = Config::new().build(rt::Tokio::current()?)?;
-/// let (batcher, driver) = AdaptiveBatcher::new(&exporter, AdaptiveBatchConfig::default(), &Resource::from_env())?;
+/// let (batcher, driver) = AdaptiveBatcher::new(&exporter, AdaptiveBatchConfig::new(), &Resource::from_env())?;
 /// tokio::spawn(driver);
 /// for request in requests {
 ///     batcher.add(request).await?;

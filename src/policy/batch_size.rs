@@ -40,6 +40,11 @@ impl Default for AdaptiveBatchConfig {
 }
 
 impl AdaptiveBatchConfig {
+    /// The defaults of every setting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Sets [`items_min`](Self::items_min).
     pub fn with_items_min(mut self, items_min: usize) -> Self {
         self.items_min = items_min;
@@ -123,7 +128,7 @@ pub struct BatcherStats {
 /// use core::time::Duration;
 /// use otlp_embed::policy::{AdaptiveBatchConfig, AdaptiveBatchSize};
 ///
-/// let mut size = AdaptiveBatchSize::new(AdaptiveBatchConfig::default());
+/// let mut size = AdaptiveBatchSize::new(AdaptiveBatchConfig::new());
 /// size.record(Duration::from_millis(10));
 /// assert_eq!(size.size(), 600);
 /// size.record(Duration::from_secs(1));
@@ -239,7 +244,7 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     fn size() -> AdaptiveBatchSize {
-        AdaptiveBatchSize::new(AdaptiveBatchConfig::default())
+        AdaptiveBatchSize::new(AdaptiveBatchConfig::new())
     }
 
     #[test]
@@ -305,9 +310,7 @@ mod tests {
 
     #[test]
     fn the_smallest_sizes_can_grow_again() {
-        let config = AdaptiveBatchConfig::default()
-            .with_items_min(1)
-            .with_items_initial(1);
+        let config = AdaptiveBatchConfig::new().with_items_min(1).with_items_initial(1);
         let mut size = AdaptiveBatchSize::new(config);
         size.record(MS(1));
         assert_eq!(size.size(), 2);
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn switched_off_it_keeps_the_size_and_counts() {
-        let config = AdaptiveBatchConfig::default().with_adaptive_enabled(false);
+        let config = AdaptiveBatchConfig::new().with_adaptive_enabled(false);
         let mut size = AdaptiveBatchSize::new(config);
         (0..10).for_each(|_| size.record(Duration::from_secs(9)));
         let stats = size.stats();
@@ -348,7 +351,7 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_work_are_refused() {
-        let default = AdaptiveBatchConfig::default();
+        let default = AdaptiveBatchConfig::new();
         assert!(default.check().is_ok());
         for bad in [
             default.with_items_min(0),

@@ -176,7 +176,7 @@ fn the_driver_of_a_batcher() {
                 let world = World::in_weather(weather);
                 let why = format!("{weather:?}, {polls} polls");
                 let (batcher, driver) =
-                    AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::default(), &Resource::new())
+                    AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::new(), &Resource::new())
                         .expect("works");
                 let driver = world.network.spawn(PollTimes::new(driver, polls));
                 let handle = batcher.clone();

@@ -162,7 +162,7 @@ async fn ends_at_bad_times<R: Runtime>(runtime: R) {
 
     let (collector, mut requests) = self::collector(Answer::unavailable());
     let own = exporter(runtime.clone(), collector.endpoint());
-    let breaker = BreakerConfig::default().with_requests_min(1).with_open_for(LONG);
+    let breaker = BreakerConfig::new().with_requests_min(1).with_open_for(LONG);
     let first = async {
         requests.next().await.expect("the collector lives");
     };

@@ -50,7 +50,7 @@ impl Clock {
 }
 
 fn breaker(input: &mut Input<'_>) {
-    let config = BreakerConfig::default()
+    let config = BreakerConfig::new()
         .with_window(Duration::from_nanos(number(input)))
         .with_requests_min(number(input) as u32)
         .with_failure_ratio(f64::from_bits(number(input)))
@@ -149,7 +149,7 @@ fn limiter(input: &mut Input<'_>) {
 }
 
 fn concurrency(input: &mut Input<'_>) {
-    let config = ConcurrencyConfig::default()
+    let config = ConcurrencyConfig::new()
         .with_min(number(input) as usize)
         .with_max(number(input) as usize)
         .with_initial(number(input) as usize)
@@ -177,7 +177,7 @@ fn concurrency(input: &mut Input<'_>) {
 }
 
 fn batch_size(input: &mut Input<'_>) {
-    let config = AdaptiveBatchConfig::default()
+    let config = AdaptiveBatchConfig::new()
         .with_items_min(number(input) as usize)
         .with_items_max(number(input) as usize)
         .with_items_initial(number(input) as usize)
