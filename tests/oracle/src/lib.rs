@@ -1,1 +1,1 @@
-//! otlp-embed checked against the upstream OpenTelemetry crates.
+//! otlp-embed checked against the upstream OpenTelemetry crates, and against properties that hold for any input.

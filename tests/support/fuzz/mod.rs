@@ -1,4 +1,4 @@
-//! Bodies of the fuzz targets: `fuzz/` runs them on new input, `tests/fuzz_corpus.rs` on the corpus.
+//! Bodies of the fuzz targets: `fuzz/` runs them on new input, `tests/oracle/tests/fuzz_corpus.rs` on the corpus.
 
 pub mod batches;
 pub mod connect_proxy_response;

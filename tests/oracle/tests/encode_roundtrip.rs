@@ -1,5 +1,6 @@
 //! What is encoded is what `prost` encodes, byte by byte.
 
+#[path = "../../support/mod.rs"]
 mod support;
 
 use proptest::prelude::*;

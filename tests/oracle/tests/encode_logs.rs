@@ -1,5 +1,6 @@
 //! What a batch of log records promises: the bytes of `prost`, and what goes beyond them.
 
+#[path = "../../support/mod.rs"]
 mod support;
 
 use otlp_embed::encode::{array, kvlist};

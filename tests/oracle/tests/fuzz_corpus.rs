@@ -1,5 +1,6 @@
 //! Replays the corpus of every fuzz target, so that what a fuzzer once found stays found on stable.
 
+#[path = "../../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;
@@ -29,7 +30,9 @@ const TARGETS: &[Target] = &[
 ];
 
 fn directory(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz")
+        .join(name)
 }
 
 fn entries(directory: &Path) -> BTreeSet<PathBuf> {

@@ -1,5 +1,6 @@
 //! What a batch of spans promises beyond its bytes.
 
+#[path = "../../support/mod.rs"]
 mod support;
 
 use bytes::Bytes;

@@ -1,5 +1,6 @@
 //! Compressed messages that mean harm: bombs, garbage, ends too early and too late.
 
+#[path = "../../support/mod.rs"]
 mod support;
 
 use bytes::Bytes;
