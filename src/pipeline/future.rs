@@ -6,6 +6,7 @@ mod tell;
 use self::measure::Measuring;
 use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
 use super::endpoints::batch_bytes_max;
+use super::inside::Inside;
 use super::shared::{Shared, Wish, stats_of};
 use super::stats::PipelineStats;
 use crate::encode::{Request, Signal};
@@ -294,6 +295,8 @@ impl<R: Runtime> PipelineFuture<R> {
 
     /// Ends everything now.
     fn abandon(&mut self, reason: DropReason) -> Report {
+        let shared = self.shared.clone();
+        let _inside = Inside::enter(&shared);
         for at in 0..self.endpoints.len() {
             for (id, batch) in core::mem::take(&mut self.endpoints[at].batches) {
                 if let Some(result) = self.endpoints[at].flight.cancel(id) {
@@ -333,6 +336,8 @@ impl<R: Runtime> Future for PipelineFuture<R> {
             return Poll::Ready(this.shared.report_so_far());
         }
         let runtime = this.runtime.clone();
+        let shared = this.shared.clone();
+        let _inside = Inside::enter(&shared);
         // Foreign code that panics under it must not leave anybody waiting.
         let work = AssertUnwindSafe(|| runtime.drive(cx, |cx| this.work(cx)));
         let ended = catch_unwind(work).unwrap_or_else(|panic| {

@@ -7,6 +7,7 @@ use super::delivery::{
     Admission, Delivery, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId, Garbage, OpenBatch, OpenKey,
     OpenTicket,
 };
+use super::inside::Inside;
 use super::queue::{Line, Place};
 use super::refusal::Refusal;
 use super::stats::{EndpointStats, FlushReport, LegStats, PipelineStats};
@@ -191,6 +192,20 @@ impl Shared {
             }
             None => Poll::Pending,
         }
+    }
+
+    /// Whether this thread is within the poll of the pipeline's future: whoever waits there waits for ever.
+    pub(super) fn is_moved_here(&self) -> bool {
+        Inside::is(self)
+    }
+
+    /// Refuses items that find no room and may not wait for it.
+    pub(super) fn refuse_full(&self, signal: Signal, items: u64) -> Refusal {
+        if self.is_forked() {
+            return Refusal::of(Admission::Closed);
+        }
+        let refused = self.step(|delivery| delivery.refuse_full(signal, items));
+        Refusal::of(refused.map_or(Admission::Closed, |(admission, _)| admission))
     }
 
     /// Counts items that were refused as dropped, also after the end.
