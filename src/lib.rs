@@ -118,8 +118,3 @@ pub use error::Error;
 pub use export::{ExportState, Exporter, OtlpExportFuture};
 pub use outcome::{DropReason, ItemCounts, Outcome};
 pub use stats::{Report, Stats};
-
-/// The examples of the README, compiled with the tests of the documentation.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
