@@ -210,7 +210,8 @@ fn sdk_program() {
         (1, "checkout", "shop")
     );
     assert_eq!(names(&collector), ["orders"]);
-    assert!(text.contains("2 accepted: 2 delivered"), "{text}");
+    assert!(format!("{:?}", collector.logs()[0].record.body).contains("one less"));
+    assert!(text.contains("3 accepted: 3 delivered"), "{text}");
 }
 
 fn sdk_exporters() {
