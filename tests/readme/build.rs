@@ -50,6 +50,11 @@ fn extract(page: &str, prefix: &str, text: &str) -> Vec<Block> {
                 .take_while(|line| *line != "```")
                 .collect();
             if info != "rust" && !info.starts_with("rust,") {
+                assert!(
+                    !is_hidden(line),
+                    "{page}, line {}: is this a block of Rust? It would say ```rust",
+                    at + 1
+                );
                 continue;
             }
             let count = counts.entry(heading.clone()).or_default();
@@ -74,11 +79,24 @@ fn extract(page: &str, prefix: &str, text: &str) -> Vec<Block> {
                 code,
                 is_program,
             });
+        } else if is_hidden(line) {
+            panic!(
+                "{page}, line {}: a block of Rust begins with ```rust at the margin, or no test sees it",
+                at + 1
+            );
         } else if line.starts_with('#') {
             heading = slug(line);
         }
     }
     blocks
+}
+
+/// Whether a line begins a block of Rust in a way that is not looked for.
+fn is_hidden(line: &str) -> bool {
+    let fence = line.trim_start().to_lowercase();
+    ["```r", "``` r", "````", "~~~"]
+        .iter()
+        .any(|start| fence.starts_with(start))
 }
 
 /// A line with its items public and its endpoints those of the test.
