@@ -334,7 +334,7 @@ impl Shared {
         match ended {
             Some((sender, report)) => drop(sender.send(report)),
             None => {
-                drop(self.step(Delivery::refuse));
+                drop(self.step(Delivery::close));
                 self.wake_producers(true);
                 self.wake_driver();
             }
