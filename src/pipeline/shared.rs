@@ -13,7 +13,8 @@ use super::refusal::Refusal;
 use super::stats::{EndpointStats, FlushReport, LegStats, PipelineStats};
 use crate::config::TemporalityPreference;
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
-use crate::export::{Origin, lock, shield};
+use crate::export::{Origin, lock};
+use crate::foreign::shield;
 use crate::observe::Meter;
 #[cfg(feature = "opentelemetry_0_33")]
 use crate::outcome::DropReason;
@@ -333,7 +334,7 @@ impl Shared {
         match ended {
             Some((sender, report)) => drop(sender.send(report)),
             None => {
-                drop(self.step(Delivery::refuse));
+                drop(self.step(Delivery::close));
                 self.wake_producers(true);
                 self.wake_driver();
             }
