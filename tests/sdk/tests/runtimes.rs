@@ -3,9 +3,7 @@
 
 mod running;
 
-use opentelemetry_sdk::logs::{
-    BatchConfigBuilder as LogConfigBuilder, BatchLogProcessor, SdkLoggerProvider,
-};
+use opentelemetry_sdk::logs::{BatchConfigBuilder as LogConfigBuilder, BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use otlp_embed::pipeline::{Pipeline, PipelineConfig};
@@ -81,7 +79,9 @@ impl Providers {
 }
 
 fn exporter<R: Runtime>(collector: &Collector, runtime: R) -> Exporter<R> {
-    config(collector, Protocol::Grpc).build(runtime).expect("an exporter")
+    config(collector, Protocol::Grpc)
+        .build(runtime)
+        .expect("an exporter")
 }
 
 fn check<R: Runtime>(collector: &Collector, exporter: &Exporter<R>) {
@@ -229,12 +229,16 @@ fn span_processor_on_a_worker_of_several() {
 
 #[test]
 fn batch_processor_in_smol() {
-    within(LONG, "the program", || smol::block_on(async { exports(blocking()) }));
+    within(LONG, "the program", || {
+        smol::block_on(async { exports(blocking()) })
+    });
 }
 
 #[test]
 fn span_processor_in_smol() {
-    within(LONG, "the program", || smol::block_on(async { pipes(blocking()) }));
+    within(LONG, "the program", || {
+        smol::block_on(async { pipes(blocking()) })
+    });
 }
 
 /// The thread that waits for the provider is not the one that serves the sockets.

@@ -11,6 +11,7 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer
 use otlp_embed::testing::Collector;
 use otlp_embed::testing::collector::Value;
 use otlp_embed::{Config, Protocol, Stats};
+use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -51,7 +52,9 @@ pub fn batching(exporter: impl SpanExporter + 'static, queue: usize) -> SdkTrace
     let processor = BatchSpanProcessor::builder(exporter)
         .with_batch_config(config)
         .build();
-    SdkTracerProvider::builder().with_span_processor(processor).build()
+    SdkTracerProvider::builder()
+        .with_span_processor(processor)
+        .build()
 }
 
 /// Ends spans with the numbers `from..to`.
@@ -99,19 +102,28 @@ fn assert_once(seen: &[u32], what: &str) {
     assert_eq!((missing, twice), (0, 0), "missing and repeated {what}");
 }
 
-/// How often each span `0..count` arrived, accepted or not.
-pub fn spans_seen(collector: &Collector, count: usize) -> Vec<u32> {
+/// How often each span `0..count` was accepted.
+pub fn accepted_seen(collector: &Collector, count: usize) -> Vec<u32> {
+    let requests = collector.requests();
+    let accepted: HashSet<u64> = requests
+        .iter()
+        .filter(|request| request.is_accepted())
+        .map(|request| request.index)
+        .collect();
     let spans = collector.spans();
-    let numbers = spans.iter().map(|span| match span.attribute("number") {
-        Some(Value::Int(number)) => Some(*number),
-        _ => None,
-    });
+    let numbers = spans
+        .iter()
+        .filter(|span| accepted.contains(&span.request))
+        .map(|span| match span.attribute("number") {
+            Some(Value::Int(number)) => Some(*number),
+            _ => None,
+        });
     tally(numbers, count)
 }
 
-/// Every span `0..count` arrived, each once.
+/// Every span `0..count` was accepted, each once.
 pub fn assert_spans_once(collector: &Collector, count: usize) {
-    assert_once(&spans_seen(collector, count), "spans");
+    assert_once(&accepted_seen(collector, count), "spans");
 }
 
 /// Every record `0..count` arrived, each once.
