@@ -121,6 +121,8 @@ pub mod encode;
 pub mod endpoint;
 mod error;
 pub mod export;
+#[cfg(feature = "std")]
+mod foreign;
 pub mod observe;
 mod outcome;
 pub mod pb;

@@ -11,7 +11,8 @@ pub use handle::{ActorAnswer, ActorFlush, ActorShutdown, ExporterHandle, TryExpo
 use super::exports::{Ended, Exports, poll_time};
 use super::queue::Place;
 use crate::error::{Error, Kind};
-use crate::export::{Exporter, shield};
+use crate::export::Exporter;
+use crate::foreign::shield;
 use crate::outcome::{DropReason, ItemCounts};
 use crate::rt::Runtime;
 use crate::time::Instant;

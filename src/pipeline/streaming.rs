@@ -12,6 +12,7 @@ use super::exports::{Exports, poll_time};
 use crate::encode::{Request, Signal};
 use crate::error::Error;
 use crate::export::Exporter;
+use crate::foreign::dispose;
 use crate::pipeline::config::GRPC_BATCH_BYTES_MAX;
 use crate::rt::Runtime;
 use alloc::boxed::Box;
@@ -243,7 +244,7 @@ impl<R: Runtime> Work<R> {
         };
         let next = AssertUnwindSafe(|| source.poll_next(cx).map(|item| item.map(Into::into)));
         catch_unwind(next).unwrap_or_else(|panic| {
-            self.panic.get_or_insert(panic);
+            self.keep(panic);
             Poll::Ready(None)
         })
     }
@@ -251,7 +252,15 @@ impl<R: Runtime> Work<R> {
     fn drop_source<S>(&mut self, mut source: Pin<&mut Option<S>>) {
         let dropped = catch_unwind(AssertUnwindSafe(|| source.set(None)));
         if let Err(panic) = dropped {
-            self.panic.get_or_insert(panic);
+            self.keep(panic);
+        }
+    }
+
+    /// Of several panics the first goes on, once the account is closed.
+    fn keep(&mut self, panic: Box<dyn Any + Send>) {
+        match &self.panic {
+            Some(_) => dispose(panic),
+            None => self.panic = Some(panic),
         }
     }
 

@@ -346,8 +346,8 @@ impl Delivery {
         }
     }
 
-    /// Admits nothing more.
-    fn close(&mut self) {
+    /// Admits nothing more. What was admitted waits for the driver to be told of a drain.
+    pub fn close(&mut self) {
         if !core::mem::replace(&mut self.is_closed, true) {
             self.wanted = None;
             self.shared.actions.push_back(DeliveryAction::WakeProducers {

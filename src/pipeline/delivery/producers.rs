@@ -150,11 +150,6 @@ impl Delivery {
         }
     }
 
-    /// Admits nothing more. What was admitted waits for the driver to be told of a drain.
-    pub fn refuse(&mut self) {
-        self.close();
-    }
-
     /// Takes a whole request if that costs nobody anything: not where there is no room, and nothing is counted then. Whether
     /// it was taken.
     pub fn push_spare(&mut self, request: &Request) -> bool {
