@@ -74,8 +74,8 @@ fn run() -> Result<()> {
     {
         say(format_args!("A provider's shutdown: {failure}"));
     }
-    let report = pipeline.shutdown_blocking(Duration::from_secs(5));
-    thread.join()?;
+    pipeline.shutdown_blocking(Duration::from_secs(5));
+    let report = thread.join()?;
 
     if let Some(collector) = &destination.collector {
         shop.made.compare(collector)?;
