@@ -138,7 +138,7 @@ impl fmt::Debug for Stats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The closed account.
+    /// The closed account; a shutdown that nobody carried out leaves items queued and in flight.
     pub stats: Stats,
 }
 
@@ -157,6 +157,11 @@ impl fmt::Display for Report {
             match self.stats.dropped_for(reason) {
                 0 => {}
                 count => write!(f, "; {count} dropped ({})", reason.as_str())?,
+            }
+        }
+        for (count, place) in [(self.stats.queued, "queued"), (self.stats.in_flight, "in flight")] {
+            if count > 0 {
+                write!(f, "; {count} still {place}")?;
             }
         }
         Ok(())
@@ -184,6 +189,23 @@ mod tests {
         assert_eq!(
             format!("{report}"),
             "5 accepted: 3 delivered, 0 rejected, 2 dropped, 0 unknown; 2 dropped (deadline)"
+        );
+    }
+
+    #[test]
+    fn an_account_that_was_not_closed_shows_what_is_left() {
+        let stats = Stats {
+            accepted: 9,
+            delivered: 2,
+            queued: 4,
+            in_flight: 3,
+            ..Stats::default()
+        };
+        let report = Report { stats };
+        assert_eq!(report.lost(), 7);
+        assert_eq!(
+            format!("{report}"),
+            "9 accepted: 2 delivered, 0 rejected, 0 dropped, 0 unknown; 4 still queued; 3 still in flight"
         );
     }
 }

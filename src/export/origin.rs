@@ -37,7 +37,12 @@ impl Origin {
 
     /// Books a request that was handed over in another process.
     pub(crate) fn refuse(&self, request: &Request) {
-        self.refused.fetch_add(request.items(), Ordering::Relaxed);
+        self.refuse_items(request.items());
+    }
+
+    /// Books items that were handed over in another process, to whoever cannot be told.
+    pub(crate) fn refuse_items(&self, items: u64) {
+        self.refused.fetch_add(items, Ordering::Relaxed);
     }
 
     /// The account of this process, in which nothing was exported.

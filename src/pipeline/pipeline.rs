@@ -21,6 +21,10 @@ use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
+/// For how long a shutdown that blocks its thread leaves the future time to close the account. Both ending at one moment, what is
+/// given up would be told as in flight more often than as dropped.
+const CLOSING_MAX: Duration = Duration::from_millis(100);
+
 /// Where a program's threads and tasks put their telemetry; made by [`Exporter::pipeline`](crate::Exporter::pipeline).
 ///
 /// Clones write to the same pipeline. Items are written straight into the open batch of their signal, which is shared by all
@@ -253,10 +257,12 @@ impl Pipeline {
         PipelineShutdown::new(self.core().clone(), timeout)
     }
 
-    /// As [`shutdown`](Self::shutdown), blocking the thread, for `timeout` at most whatever the pipeline's future does. What
-    /// is not settled then is told as queued and in flight.
+    /// As [`shutdown`](Self::shutdown), blocking the thread, for `timeout` at most whatever the pipeline's future does. The
+    /// last eighth of it, 100 ms at most, is left to the future for closing the account. What is not settled then, since
+    /// nobody runs the future, is told as queued and in flight.
     pub fn shutdown_blocking(&self, timeout: Duration) -> Report {
-        PipelineShutdown::new(self.core().clone(), timeout).wait(timeout)
+        let closing = (timeout / 8).min(CLOSING_MAX);
+        PipelineShutdown::new(self.core().clone(), timeout - closing).wait(timeout)
     }
 
     /// The account at this moment. A handle knows no clock: ages and breakers are as of when the pipeline last moved, and those

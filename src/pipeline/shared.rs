@@ -212,9 +212,10 @@ impl Shared {
     /// Counts items that were refused as dropped, also after the end.
     #[cfg(feature = "opentelemetry_0_33")]
     pub(super) fn turn_away(&self, signal: Signal, items: u64, reason: DropReason) {
-        if !self.is_forked() {
-            drop(self.step(|delivery| delivery.turn_away(signal, items, reason)));
+        if self.is_forked() {
+            return self.origin.refuse_items(items);
         }
+        drop(self.step(|delivery| delivery.turn_away(signal, items, reason)));
     }
 
     pub(super) fn leave_line(&self, signal: Signal, place: &mut Option<Place>) {
@@ -238,7 +239,7 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> PipelineStats {
         if self.is_forked() {
-            return PipelineStats::default();
+            return self.stats_of_a_child();
         }
         lock(&self.delivery).stats()
     }
@@ -256,9 +257,18 @@ impl Shared {
     /// The account with ages as of this time.
     pub(super) fn stats_at(&self, now: Instant) -> PipelineStats {
         if self.is_forked() {
-            return PipelineStats::default();
+            return self.stats_of_a_child();
         }
         lock(&self.delivery).stats_at(now)
+    }
+
+    /// What was turned away in this process; the parent's legs are none of its business.
+    fn stats_of_a_child(&self) -> PipelineStats {
+        let counted = self.origin.stats();
+        let mut stats = PipelineStats::default();
+        stats.total.accepted = counted.accepted;
+        stats.total.dropped = counted.dropped;
+        stats
     }
 
     /// Asks the future for something.
