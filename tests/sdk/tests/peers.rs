@@ -267,7 +267,7 @@ fn gate(to: SocketAddr, trick: Trick) -> (SocketAddr, Arc<AtomicUsize>) {
 fn play(mut client: TcpStream, trick: Trick) -> io::Result<()> {
     let mut buffer = [0; 16 << 10];
     if let Trick::HalfCloseLater | Trick::Reset = trick {
-        client.read(&mut buffer[..1])?;
+        client.read_exact(&mut buffer[..1])?;
     }
     if let Trick::Reset = trick {
         // What lies unread makes the close a reset.
