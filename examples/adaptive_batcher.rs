@@ -31,9 +31,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         .build(rt::Blocking::new()?)?;
 
     // A batch goes when it has the size of the moment, or when its first item has waited for 20 ms.
-    let config = AdaptiveBatchConfig::default()
-        .with_size_initial(150)
-        .with_timeout(Duration::from_millis(20))
+    let config = AdaptiveBatchConfig::new()
+        .with_items_initial(150)
+        .with_age_max(Duration::from_millis(20))
         .with_target_latency(Duration::from_millis(50));
     let resource = Resource::builder().attr("service.name", "example").build();
     let (batcher, driver) = AdaptiveBatcher::new(&exporter, config, &resource)?;
@@ -53,7 +53,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     // What was added before has its verdict after a flush, and latency has been measured.
     batcher.flush_blocking(Duration::from_secs(5))?;
-    let stats = batcher.stats();
+    let stats = batcher.batch_size();
     say(format_args!(
         "{BATCHES} requests went in {} batches, {:?} each on average; the next will have {} items",
         stats.batches, stats.average_latency, stats.size

@@ -37,7 +37,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     // Spans that come alone are gathered: by their number, their bytes and their age.
     let config = StreamingConfig::new()
-        .with_in_flight_max(4)
+        .with_concurrency_max(4)
         .with_batch_items_max(64)
         .with_batch_age_max(Duration::from_millis(50));
     let streaming = StreamingOtlpExporter::new(&exporter, config)?;

@@ -161,7 +161,7 @@ impl Authorization {
                 .map_err(|error| Failure::retryable(format!("the source of credentials gave none: {error}")))
         };
         #[cfg(feature = "std")]
-        let answer = crate::export::shield(ask)
+        let answer = crate::foreign::shield(ask)
             .unwrap_or_else(|| Err(Failure::fatal("the source of credentials panicked")));
         #[cfg(not(feature = "std"))]
         let answer = ask();

@@ -36,6 +36,7 @@
 //! | `tls-ring`, `tls-aws-lc` | `tls` with a provider |
 //! | `tls-webpki-roots`, `tls-native-roots` | `tls` with roots: Mozilla's, or those of the operating system |
 //! | `tokio`, `smol`, `futures-io` | an adapter each in `rt`; `tokio` also `pipeline::multi_runtime` |
+//! | `opentelemetry_0_33` | `sdk`: processors and exporters for `opentelemetry_sdk` 0.33 |
 //! | `log` | what an observer would be told to the crate `log`, where none is set: connections at `info`, the rest at `warn` |
 //! | `testing` | a collector to test against, and a simulated network with a virtual clock |
 //! | `std` | sockets, names, futures, pipelines, plain threads, environment variables; brought by all but `http` and `json` |
@@ -49,8 +50,8 @@
 //! [`Config`] says where to and how; [`Config::build`] makes an [`Exporter`] on one of the runtimes in [`rt`];
 //! [`Exporter::export`] takes a [`Request`] and gives an [`OtlpExportFuture`], which ends in an [`Outcome`] or an [`Error`],
 //! each with exact counts. A service whose telemetry nobody is to watch writes to a [`pipeline`] instead, made by
-//! [`Exporter::pipeline`]. A program without any of these runtimes implements [`rt::Runtime`], or drives
-//! [`export::Engine`] by hand.
+//! [`Exporter::pipeline`]; one with the OpenTelemetry SDK plugs the processors of `sdk` into it. A program without any of
+//! these runtimes implements [`rt::Runtime`], or drives [`export::Engine`] by hand.
 //!
 //! # Layers
 //!
@@ -68,6 +69,40 @@
 //! | [`export`] | one export, many exports, and their shells |
 //! | [`rt`] | sockets, clocks and timers of a runtime |
 //! | [`pipeline`] | queue, batches, delivery, several endpoints, actor, streaming, scheduler |
+//! | `sdk` | what plugs into the OpenTelemetry SDK |
+//!
+//! # Contracts
+//!
+//! What holds across the layers, and which module tells it in full.
+//!
+//! - **Time** is a count of nanoseconds that comes with every fact and every `submit`; only [`rt`] and `testing` read a clock
+//!   ([`time`]). Randomness is a seed.
+//! - **Drive**: one fact in, then every action and every verdict out, then wait for bytes or for `poll_timeout`. What is handed
+//!   out to be written is owned and stays valid past a cancellation ([`export`], [`protocol`]).
+//! - **States**: an export is in one of five, and one function moves it on, which refuses what is not in its table
+//!   ([`ExportState`]; the README has the diagram). An attempt that failed and may be repeated leads back to the first, the
+//!   deadline to the last.
+//! - **Acceptance**: an export begins, is counted and has its time running at [`Exporter::export`], before its future is polled.
+//! - **Two clocks**: an exporter's timeout bounds one export with its retries; a pipeline's
+//!   [`max_elapsed`](pipeline::PipelineConfig::with_max_elapsed) how long a batch is exported again ([`pipeline`]).
+//! - **Nothing is spawned.** Whoever is polled moves all exports of an exporter, or its [`driver`](Exporter::driver) does. A future
+//!   is registered before sockets are looked at, so that no wake is lost. Foreign code (wakers, observers, credentials, drops)
+//!   runs outside every lock, and its panic costs one export at most.
+//! - **No trait asks for `Send`**: what is `Send` follows from the runtime's types ([`rt`]). Only `sdk`, whose
+//!   callers are threads, asks for it.
+//! - **Names** are resolved at each connect and never cached, addresses of both families tried by turns, all within the deadline
+//!   ([`rt`], [`Config::with_resolver`]).
+//! - **Cancel safety**: every future can be dropped at any poll; its items are counted, its stream is reset, everything else goes on
+//!   ([`OtlpExportFuture`]).
+//! - **The account** is exact at every moment:
+//!   `accepted = delivered + rejected + dropped + unknown + queued + in_flight` ([`Stats`], [`ItemCounts`]). Unknown is only what
+//!   the socket took whole and nobody answered.
+//! - **Memory**: every queue, buffer and table has a limit, and what a peer sends is bounded before it is stored
+//!   ([`Config::with_memory_limit`], [`Config::with_response_limit`]). No byte of a peer's makes it panic.
+//! - **Requests are frozen before they are shared**; retries, several destinations and compression read the same bytes. Strings
+//!   of 1 KiB and more that can be shared are referenced ([`encode`]). The one file with `unsafe` code is `src/encode/pinned.rs`.
+//! - **Diagnostics** are typed events, at most one of a kind a minute ([`observe`]). The crate emits no `tracing`, and keeps that of
+//!   `h2` from the application's ([`Config::with_tracing_isolated`]).
 #![no_std]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -86,6 +121,8 @@ pub mod encode;
 pub mod endpoint;
 mod error;
 pub mod export;
+#[cfg(feature = "std")]
+mod foreign;
 pub mod observe;
 mod outcome;
 pub mod pb;
@@ -118,8 +155,3 @@ pub use error::Error;
 pub use export::{ExportState, Exporter, OtlpExportFuture};
 pub use outcome::{DropReason, ItemCounts, Outcome};
 pub use stats::{Report, Stats};
-
-/// The examples of the README, compiled with the tests of the documentation.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

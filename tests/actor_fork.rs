@@ -39,7 +39,7 @@ fn a_child_of_an_actors_process_gets_errors_and_sends_nothing() {
     // Nothing is answered before the child has come and gone.
     collector.pause();
     let exporter = exporter(&collector);
-    let config = ActorConfig::new().with_mailbox(2).with_in_flight_max(1);
+    let config = ActorConfig::new().with_mailbox(2).with_concurrency_max(1);
     let (handle, mut actor) = ExporterActor::new(&exporter, config).expect("it works");
     let mut in_flight = handle.try_export(batch(0, 1)).expect("room");
     assert!(poll(&mut actor).is_pending());

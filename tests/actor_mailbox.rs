@@ -118,7 +118,7 @@ fn every_export_has_its_own_answer() {
 fn exports_overlap() {
     let world = World::new();
     world.collector.answer(Answer::Ok.after(100 * MILLI));
-    let (handle, actor) = world.actor(ActorConfig::new().with_in_flight_max(16));
+    let (handle, actor) = world.actor(ActorConfig::new().with_concurrency_max(16));
     let actor = world.network.spawn(actor.run());
     let begin = world.network.clock().now();
     let answers: Vec<_> = (0..64)
@@ -144,7 +144,7 @@ fn exports_overlap() {
 #[test]
 fn the_mailbox_holds_what_it_says_and_no_more() {
     let world = World::new();
-    let (handle, mut actor) = world.actor(ActorConfig::new().with_mailbox(3).with_in_flight_max(2));
+    let (handle, mut actor) = world.actor(ActorConfig::new().with_mailbox(3).with_concurrency_max(2));
     for _ in 0..3 {
         drop(handle.try_export(batch(0, 1)).expect("room"));
     }
@@ -338,7 +338,7 @@ fn a_shutdown_gives_what_was_sent_its_time() {
         1 => Answer::Ok.after(500 * MILLI),
         _ => Answer::Never,
     });
-    let (handle, actor) = world.actor(ActorConfig::new().with_in_flight_max(2));
+    let (handle, actor) = world.actor(ActorConfig::new().with_concurrency_max(2));
     let actor = world.network.spawn(actor.run());
     world.network.block_on(async {
         let begin = world.network.clock().now();
@@ -397,7 +397,7 @@ fn a_shutdown_gives_what_was_sent_its_time() {
 fn a_dead_actor_is_an_error_and_no_hang() {
     let world = World::new();
     world.collector.answer(Answer::Never);
-    let (handle, mut actor) = world.actor(ActorConfig::new().with_mailbox(2).with_in_flight_max(1));
+    let (handle, mut actor) = world.actor(ActorConfig::new().with_mailbox(2).with_concurrency_max(1));
     let mut in_flight = handle.try_export(batch(0, 1)).expect("room");
     assert!(poll(&mut actor).is_pending());
     let mut queued = handle.try_export(batch(1, 2)).expect("room");
@@ -455,7 +455,7 @@ fn a_caller_may_give_up_at_every_await() {
     for polls in 0..12 {
         let world = World::new();
         world.collector.answer(Answer::Ok.after(3 * MILLI));
-        let (handle, actor) = world.actor(ActorConfig::new().with_mailbox(1).with_in_flight_max(1));
+        let (handle, actor) = world.actor(ActorConfig::new().with_mailbox(1).with_concurrency_max(1));
         world.network.spawn(actor.run());
         let mut answer = Some(handle.export(batch(0, 5)));
         // Something before it, so that it waits for room too.
@@ -502,7 +502,7 @@ fn an_actor_may_be_dropped_at_every_await() {
         polls += 1;
         let world = World::new();
         world.collector.answer(Answer::Ok.after(5 * MILLI));
-        let (handle, actor) = world.actor(ActorConfig::new().with_mailbox(4).with_in_flight_max(2));
+        let (handle, actor) = world.actor(ActorConfig::new().with_mailbox(4).with_concurrency_max(2));
         let callers: Vec<_> = (0..10)
             .map(|id| {
                 let handle = handle.clone();
@@ -613,7 +613,7 @@ fn settings_that_cannot_work_are_refused_by_name() {
             ActorConfig::new().with_mailbox_bytes_max(0),
             "with_mailbox_bytes_max",
         ),
-        (ActorConfig::new().with_in_flight_max(0), "with_in_flight_max"),
+        (ActorConfig::new().with_concurrency_max(0), "with_concurrency_max"),
     ] {
         let error = ExporterActor::new(&world.exporter, config)
             .map(drop)

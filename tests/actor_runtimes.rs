@@ -37,7 +37,7 @@ fn actor<R: Runtime>(
 
 /// A small mailbox, so that threads wait for room as well.
 fn small() -> ActorConfig {
-    ActorConfig::new().with_mailbox(2).with_in_flight_max(2)
+    ActorConfig::new().with_mailbox(2).with_concurrency_max(2)
 }
 
 /// Threads that wait for their own answers, and tasks of an executor that knows no reactor.
@@ -241,7 +241,7 @@ fn a_panic_under_the_actor_is_an_error_to_all() {
             .with_endpoint(collector.endpoint())
             .build(Faulty(network.clone(), must_panic.clone()))
             .expect("it works");
-        ExporterActor::new(&exporter, ActorConfig::new().with_in_flight_max(1)).expect("it works")
+        ExporterActor::new(&exporter, ActorConfig::new().with_concurrency_max(1)).expect("it works")
     };
     let mut cx = Context::from_waker(Waker::noop());
     let mut answers: Vec<_> = (0..3)

@@ -74,7 +74,7 @@ fn write(delivery: &mut Delivery, resource: &Resource, spans: u64) {
 fn an_item_allocates_nothing_and_a_batch_little() {
     let resource = Resource::builder().attr("service.name", "shop").build();
     let mut config = DeliveryConfig::default();
-    config.batch.size_initial = 500;
+    config.batch.items_initial = 500;
     config.batch.adaptive_enabled = false;
     let mut delivery = Delivery::new(config, 1);
     write(&mut delivery, &resource, 5_000);

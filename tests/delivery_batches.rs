@@ -13,9 +13,9 @@ use support::{World, blob, key, request, tenant};
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 fn sized(size: usize) -> DeliveryConfig {
-    let mut batch = AdaptiveBatchConfig::default();
-    batch.size_initial = size;
-    batch.size_min = 1;
+    let mut batch = AdaptiveBatchConfig::new();
+    batch.items_initial = size;
+    batch.items_min = 1;
     batch.adaptive_enabled = false;
     DeliveryConfig {
         batch,
@@ -218,8 +218,8 @@ fn a_request_without_items_is_admitted_and_forgotten() {
 #[test]
 fn the_size_follows_the_latency_of_exports_and_not_the_time_in_the_queue() {
     let mut config = DeliveryConfig::default();
-    config.batch.size_initial = 100;
-    config.batch.size_min = 1;
+    config.batch.items_initial = 100;
+    config.batch.items_min = 1;
     let mut world = World::new(config);
     for _ in 0..10 {
         world.write(5);
@@ -247,7 +247,7 @@ fn the_size_follows_the_latency_of_exports_and_not_the_time_in_the_queue() {
 #[test]
 fn a_collector_that_takes_long_for_any_batch_does_not_make_a_backlog_grow() {
     let mut config = DeliveryConfig::default();
-    config.batch.size_initial = 100;
+    config.batch.items_initial = 100;
     config.concurrency = ConcurrencyConfig::fixed(4);
     let mut world = World::new(config);
     for _ in 0..20 {

@@ -26,9 +26,9 @@ fn with_endpoints(endpoints: usize, choice: Choice) -> DeliveryConfig {
         legs: vec![leg],
         ..DeliveryConfig::default()
     };
-    config.batch.size_initial = 1;
-    config.batch.size_min = 1;
-    config.batch.size_min = 1;
+    config.batch.items_initial = 1;
+    config.batch.items_min = 1;
+    config.batch.items_min = 1;
     config.batch.adaptive_enabled = false;
     config
 }
@@ -234,8 +234,8 @@ fn limited(limit: RateLimit) -> DeliveryConfig {
 #[test]
 fn a_rate_limit_holds_and_its_timer_goes_on() {
     let mut config = limited(RateLimit::items(100).with_burst(50));
-    config.batch.size_initial = 10;
-    config.batch.size_min = 1;
+    config.batch.items_initial = 10;
+    config.batch.items_min = 1;
     let mut world = World::new(config);
     for _ in 0..100 {
         world.push(&request(10));

@@ -18,8 +18,8 @@ fn bounded(items_max: u64, overflow: Overflow) -> DeliveryConfig {
         overflow: [overflow; 4],
         ..DeliveryConfig::default()
     };
-    config.batch.size_initial = 2;
-    config.batch.size_min = 1;
+    config.batch.items_initial = 2;
+    config.batch.items_min = 1;
     config.batch.adaptive_enabled = false;
     config.concurrency = ConcurrencyConfig::fixed(1);
     config
@@ -170,7 +170,7 @@ fn a_request_larger_than_the_queue_evicts_nothing_and_blocks_nobody() {
 fn nothing_is_evicted_for_what_finds_no_room_even_then() {
     let mut config = bounded(1_000, Overflow::DropOldest);
     config.bytes_max = 10_000;
-    config.batch.size_initial = 100;
+    config.batch.items_initial = 100;
     let mut world = World::new(config);
     world.push(&blob(Signal::Traces, 1, 8_000));
     for _ in 0..10 {

@@ -18,8 +18,8 @@ const SECS: fn(u64) -> Duration = Duration::from_secs;
 
 fn sized(size: usize) -> DeliveryConfig {
     let mut config = DeliveryConfig::default();
-    config.batch.size_initial = size;
-    config.batch.size_min = 1;
+    config.batch.items_initial = size;
+    config.batch.items_min = 1;
     config.batch.adaptive_enabled = false;
     config
 }
@@ -424,7 +424,7 @@ fn throttling_opens_no_breaker_and_halves_what_is_in_flight() {
 fn endless_times_are_no_timers() {
     let mut config = sized(2);
     config.max_elapsed = Duration::MAX;
-    config.batch.timeout = Duration::MAX;
+    config.batch.age_max = Duration::MAX;
     let mut world = World::new(config);
     world.push(&request(1));
     assert_eq!(world.delivery.poll_timeout(), None);

@@ -11,8 +11,8 @@ use support::{World, key, request};
 
 fn world() -> World {
     let mut config = DeliveryConfig::default();
-    config.batch.size_initial = 10;
-    config.batch.size_min = 1;
+    config.batch.items_initial = 10;
+    config.batch.items_min = 1;
     config.batch.adaptive_enabled = false;
     config.concurrency = ConcurrencyConfig::fixed(1);
     World::new(config)
@@ -86,8 +86,8 @@ fn a_delivery_without_a_driver_stays_small() {
         overflow: [otlp_embed::pipeline::Overflow::DropOldest; 4],
         ..DeliveryConfig::default()
     };
-    config.batch.size_initial = 10;
-    config.batch.size_min = 1;
+    config.batch.items_initial = 10;
+    config.batch.items_min = 1;
     let mut world = World::new(config);
     for round in 0..20_000 {
         world.write_quietly(&support::tenant(["a", "b", "c"][round % 3]), 1);

@@ -21,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Batches that never close by themselves.
 fn patient() -> PipelineConfig {
-    let batch = AdaptiveBatchConfig::default().with_timeout(60 * MINUTE);
+    let batch = AdaptiveBatchConfig::new().with_age_max(60 * MINUTE);
     PipelineConfig::new()
         .with_resource(&Resource::new())
         .with_batch(batch)

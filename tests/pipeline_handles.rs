@@ -363,8 +363,8 @@ fn an_adaptive_batcher_takes_and_tells() {
         }
         batcher.add_spans(|batch| span(batch, 50)).await.expect("room");
         assert!(batcher.flush(SECOND).await.expect("it runs").is_delivered());
-        assert!(batcher.stats().batches >= 1);
-        assert_eq!(batcher.account().total.delivered, 51);
+        assert!(batcher.batch_size().batches >= 1);
+        assert_eq!(batcher.stats().total.delivered, 51);
         drop(batcher);
         assert_eq!(driver.await.stats.delivered, 51);
     });

@@ -90,7 +90,7 @@ fn small(items: u64, overflow: Overflow) -> PipelineConfig {
 }
 
 fn breaker() -> BreakerConfig {
-    BreakerConfig::default()
+    BreakerConfig::new()
         .with_requests_min(2)
         .with_open_for(5 * SECOND)
 }

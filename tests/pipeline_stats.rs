@@ -18,7 +18,7 @@ const MS: Duration = Duration::from_millis(1);
 fn the_age_of_what_waits_grows_while_nothing_moves() {
     let world = world();
     world.collector.set_accepting(Accepting::Refuse);
-    let breaker = BreakerConfig::default()
+    let breaker = BreakerConfig::new()
         .with_requests_min(1)
         .with_open_for(100 * SECOND);
     let (pipeline, future) = world
@@ -95,7 +95,7 @@ fn each_endpoint_of_a_leg_has_its_own_breaker_and_error() {
         config.build(network.clone()).expect("works")
     });
     two.set_accepting(Accepting::Refuse);
-    let breaker = BreakerConfig::default()
+    let breaker = BreakerConfig::new()
         .with_requests_min(1)
         .with_open_for(100 * SECOND);
     let endpoints = Endpoints::round_robin([here.clone(), there.clone()]);

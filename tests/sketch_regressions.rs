@@ -90,7 +90,7 @@ fn pending_without_a_waker() {
     source.close();
     waits("a run whose source has ended", run.as_mut());
 
-    let config = ActorConfig::new().with_mailbox(1).with_in_flight_max(1);
+    let config = ActorConfig::new().with_mailbox(1).with_concurrency_max(1);
     let (handle, mut actor) = ExporterActor::new(&world.exporter, config).expect("it works");
     waits("an idle actor", Pin::new(&mut actor));
     let mut first = handle.export(batch(10, 1));
@@ -149,7 +149,7 @@ fn spinning_without_a_client() {
         let mut run = Box::pin(streaming.run(source.stream()));
         let (handle, mut actor) = ExporterActor::new(&world.exporter, ActorConfig::new()).expect("it works");
         let (batcher, mut batches) =
-            AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::default(), &Resource::new())
+            AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::new(), &Resource::new())
                 .expect("it works");
         let (scheduler, mut jobs) = SmartScheduler::new(SchedulerConfig::new()).expect("it works");
         if has_work {
@@ -177,10 +177,7 @@ fn spinning_without_a_client() {
         if has_work {
             assert_eq!(handle.stats().error_count, 1);
             assert_eq!(scheduler.stats().items_failed, 1);
-            assert_eq!(
-                batcher.account().total.queued + batcher.account().total.in_flight,
-                0
-            );
+            assert_eq!(batcher.stats().total.queued + batcher.stats().total.in_flight, 0);
         }
     }
 }
@@ -193,7 +190,7 @@ fn channel_time_as_export_latency() {
     let is_latency = |latency: Duration| (50 * MILLI..80 * MILLI).contains(&latency);
 
     // Twenty in the mailbox, one at a time: the last waits for a second.
-    let config = ActorConfig::new().with_in_flight_max(1);
+    let config = ActorConfig::new().with_concurrency_max(1);
     let (handle, actor) = ExporterActor::new(&world.exporter, config).expect("it works");
     world.network.spawn(actor.run());
     for id in 0..20 {
@@ -207,7 +204,7 @@ fn channel_time_as_export_latency() {
 
     // Spans that wait in the open batch of a run, and requests that wait for room.
     let config = StreamingConfig::new()
-        .with_in_flight_max(1)
+        .with_concurrency_max(1)
         .with_batch_age_max(5 * SECOND);
     let streaming = StreamingOtlpExporter::new(&world.exporter, config).expect("it works");
     let requests: Vec<_> = (100..120).map(|id| batch(id, 1)).collect();
@@ -222,7 +219,7 @@ fn channel_time_as_export_latency() {
 
     // Batches that wait for a driver that is late: by an hour.
     let (batcher, driver) =
-        AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::default(), &Resource::new())
+        AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::new(), &Resource::new())
             .expect("it works");
     for id in 200..205 {
         batcher.try_add(batch(id, 1)).expect("room");
@@ -233,7 +230,7 @@ fn channel_time_as_export_latency() {
         .network
         .block_on(batcher.flush(60 * SECOND))
         .expect("flushed");
-    let stats = batcher.stats();
+    let stats = batcher.batch_size();
     assert!(
         stats.batches > 0 && is_latency(stats.average_latency),
         "{stats:?}"
@@ -243,17 +240,12 @@ fn channel_time_as_export_latency() {
     let config = PipelineConfig::new()
         .with_resource(&Resource::new())
         .with_batch(
-            AdaptiveBatchConfig::default()
-                .with_size_min(1)
-                .with_size_initial(1)
-                .with_size_max(1),
+            AdaptiveBatchConfig::new()
+                .with_items_min(1)
+                .with_items_initial(1)
+                .with_items_max(1),
         )
-        .with_concurrency(
-            ConcurrencyConfig::default()
-                .with_min(1)
-                .with_initial(1)
-                .with_max(1),
-        );
+        .with_concurrency(ConcurrencyConfig::new().with_min(1).with_initial(1).with_max(1));
     let (pipeline, future) = world.exporter.pipeline(config).expect("it works");
     world.network.spawn(async move { drop(future.await) });
     for id in 300..320 {

@@ -73,9 +73,9 @@ fn streams_account_for_everything_on_bad_days() {
     for seed in 0..SEEDS {
         let (network, collector, exporter) = world(seed);
         let mut rng = Rng::with_seed(seed);
-        let in_flight_max = rng.usize(1..6);
+        let concurrency_max = rng.usize(1..6);
         let config = StreamingConfig::new()
-            .with_in_flight_max(in_flight_max)
+            .with_concurrency_max(concurrency_max)
             .with_batch_items_max(rng.usize(1..20))
             .with_batch_age_max(rng.u32(0..300) * MILLI);
         let streaming = StreamingOtlpExporter::new(&exporter, config).expect("it works");
@@ -115,7 +115,7 @@ fn streams_account_for_everything_on_bad_days() {
                 stats.total_exported + stats.total_failed + stats.pending,
                 "seed {seed}"
             );
-            assert!(stats.batches_in_flight <= in_flight_max as u64, "seed {seed}");
+            assert!(stats.batches_in_flight <= concurrency_max as u64, "seed {seed}");
             assert!(exporter.stats().is_conserved(), "seed {seed}");
         });
         drop(run);
@@ -148,7 +148,7 @@ fn actors_answer_everybody_on_bad_days() {
         let mut rng = Rng::with_seed(seed);
         let config = ActorConfig::new()
             .with_mailbox(rng.usize(1..5))
-            .with_in_flight_max(rng.usize(1..5));
+            .with_concurrency_max(rng.usize(1..5));
         let (handle, actor) = ExporterActor::new(&exporter, config).expect("it works");
         let actor = network.spawn(actor);
         let callers: Vec<_> = (0..30_u64)

@@ -214,7 +214,7 @@ fn batches_close_by_their_age() {
 fn the_source_feels_the_collectors_pace() {
     let world = World::new();
     world.collector.pause();
-    let (streaming, handle) = world.streaming(StreamingConfig::new().with_in_flight_max(3));
+    let (streaming, handle) = world.streaming(StreamingConfig::new().with_concurrency_max(3));
     let source = Source::of((0..20).map(|number| batch(number * 10, 10)));
     source.close();
     let run = world.network.spawn(streaming.run(source.stream()));
@@ -321,7 +321,7 @@ fn what_waits_for_room_ends_with_the_run() {
 fn exports_overlap_on_one_connection() {
     let world = World::new();
     world.collector.answer(Answer::Ok.after(100 * MILLI));
-    let (streaming, _) = world.streaming(StreamingConfig::new().with_in_flight_max(10));
+    let (streaming, _) = world.streaming(StreamingConfig::new().with_concurrency_max(10));
     let requests: Vec<_> = (0..100).map(|number| batch(number, 1)).collect();
     let stats = world
         .network
@@ -369,7 +369,7 @@ fn what_fails_is_counted_and_the_run_goes_on() {
         3 => Answer::unavailable(),
         _ => Answer::Ok,
     });
-    let (streaming, handle) = world.streaming(StreamingConfig::new().with_in_flight_max(1));
+    let (streaming, handle) = world.streaming(StreamingConfig::new().with_concurrency_max(1));
     let requests: Vec<_> = (0..5).map(|number| batch(number * 10, 10)).collect();
     let stats = world
         .network
@@ -387,7 +387,7 @@ fn what_fails_is_counted_and_the_run_goes_on() {
 #[test]
 fn an_exporter_that_is_shut_down_ends_the_run() {
     let world = World::new();
-    let (streaming, handle) = world.streaming(StreamingConfig::new().with_in_flight_max(2));
+    let (streaming, handle) = world.streaming(StreamingConfig::new().with_concurrency_max(2));
     let endless = futures_util::stream::repeat_with(|| batch(0, 1));
     let run = world.network.spawn(streaming.run(endless));
     world.network.block_on(async {
@@ -436,7 +436,7 @@ fn a_run_may_be_dropped_at_every_await() {
         let world = World::new();
         world.collector.answer(Answer::Ok.after(5 * MILLI));
         let config = StreamingConfig::new()
-            .with_in_flight_max(2)
+            .with_concurrency_max(2)
             .with_batch_items_max(4);
         let (streaming, handle) = world.streaming(config);
         let items = (0..30).map(|number| match number % 3 {
@@ -532,7 +532,10 @@ fn nothing_happens_before_the_first_poll() {
 fn settings_that_cannot_work_are_refused_by_name() {
     let world = World::new();
     for (config, name) in [
-        (StreamingConfig::new().with_in_flight_max(0), "with_in_flight_max"),
+        (
+            StreamingConfig::new().with_concurrency_max(0),
+            "with_concurrency_max",
+        ),
         (
             StreamingConfig::new().with_batch_items_max(0),
             "with_batch_items_max",

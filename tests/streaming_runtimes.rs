@@ -26,7 +26,7 @@ fn exporter<R: Runtime>(collector: &Collector, runtime: R) -> Exporter<R> {
 }
 
 fn streaming<R: Runtime>(exporter: &Exporter<R>) -> (StreamingOtlpExporter<R>, StreamHandle) {
-    let config = StreamingConfig::new().with_in_flight_max(IN_FLIGHT);
+    let config = StreamingConfig::new().with_concurrency_max(IN_FLIGHT);
     let streaming = StreamingOtlpExporter::new(exporter, config).expect("it works");
     let handle = streaming.handle();
     (streaming, handle)

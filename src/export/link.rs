@@ -1,6 +1,6 @@
 //! The runtime's side of one connection: a name on its way, a socket on its way, or an open socket.
 
-use super::shield;
+use crate::foreign::shield;
 use crate::rt::{Runtime, Socket};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -92,6 +92,6 @@ pub use managed::{Managed, Remainder};
 #[cfg(feature = "std")]
 pub(crate) use origin::Origin;
 #[cfg(feature = "std")]
-pub(crate) use sync::{dispose, lock, shield};
+pub(crate) use sync::lock;
 #[cfg(feature = "std")]
 pub(crate) use {channel::Offer, prepare::Prepared};

@@ -6,11 +6,11 @@
 //! pumped is kept until the pump has ended.
 
 use super::sync::{AtomicUsize, Mutex, Ordering, lock};
+use crate::foreign::shield;
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use alloc::vec::Vec;
 use core::task::Waker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Wakers taken out of the list at a time, so that a wake allocates nothing.
 const BATCH: usize = 16;
@@ -248,7 +248,7 @@ impl List {
 
 /// Wakes a foreign waker. Its panic must not keep the others from being woken.
 fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    shield(|| waker.wake());
 }
 
 #[cfg(all(test, not(otlp_embed_loom)))]

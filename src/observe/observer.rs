@@ -37,17 +37,10 @@ impl Observer {
     /// Tells of an event. What is called is foreign: no lock is to be held. A panic in it ends with this call.
     #[cfg(feature = "std")]
     pub(crate) fn tell(&self, event: Event<'_>) {
-        use std::panic::{AssertUnwindSafe, catch_unwind};
-        let told = catch_unwind(AssertUnwindSafe(|| match &self.shared {
+        crate::foreign::shield(|| match &self.shared {
             Some(observe) => observe(event),
             None => write_log(&event),
-        }));
-        if let Err(payload) = told {
-            // It is foreign, too.
-            if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                core::mem::forget(second);
-            }
-        }
+        });
     }
 }
 

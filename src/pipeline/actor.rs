@@ -11,7 +11,8 @@ pub use handle::{ActorAnswer, ActorFlush, ActorShutdown, ExporterHandle, TryExpo
 use super::exports::{Ended, Exports, poll_time};
 use super::queue::Place;
 use crate::error::{Error, Kind};
-use crate::export::{Exporter, shield};
+use crate::export::Exporter;
+use crate::foreign::shield;
 use crate::outcome::{DropReason, ItemCounts};
 use crate::rt::Runtime;
 use crate::time::Instant;
@@ -33,7 +34,7 @@ const STEPS_MAX: usize = 256;
 /// It is a future to be run anywhere, by awaiting it or by [`run`](Self::run); nothing is exported unless it is. Its handles clone,
 /// and may be used from tasks and threads alike. The mailbox is bounded in messages and bytes
 /// ([`ActorConfig`]); whoever exports waits for room, in the order of coming. The actor takes from the mailbox while fewer than
-/// [`in_flight_max`](ActorConfig::with_in_flight_max) exports run and the exporter's memory limit has room beside them; memory that
+/// [`concurrency_max`](ActorConfig::with_concurrency_max) exports run and the exporter's memory limit has room beside them; memory that
 /// others hold is not waited for.
 ///
 /// It ends, with its account, after a [`shutdown`](ExporterHandle::shutdown), or when its last handle is gone and everything that
@@ -64,7 +65,7 @@ const STEPS_MAX: usize = 256;
 pub struct ExporterActor<R: Runtime> {
     exports: Exports<R>,
     timer: R::Timer,
-    in_flight_max: usize,
+    concurrency_max: usize,
     desk: Arc<Desk>,
     place: Option<Place>,
     /// Who waits for each export.
@@ -97,7 +98,7 @@ impl<R: Runtime> ExporterActor<R> {
         let actor = Self {
             timer: exports.runtime().timer(),
             exports,
-            in_flight_max: config.in_flight_max,
+            concurrency_max: config.concurrency_max,
             desk,
             place: None,
             waiting: BTreeMap::new(),
@@ -161,7 +162,7 @@ impl<R: Runtime> ExporterActor<R> {
     }
 
     fn has_room(&self) -> bool {
-        self.exports.len() < self.in_flight_max && !self.exports.is_held_up()
+        self.exports.len() < self.concurrency_max && !self.exports.is_held_up()
     }
 
     fn take(&mut self, message: Option<Message>) {

@@ -37,13 +37,13 @@ use std::io;
 ///
 /// # async fn run(requests: Vec<Request>) -> Result<(), Box<dyn std::error::Error>> {
 /// let exporter = Config::new().build(rt::Tokio::current()?)?;
-/// let (batcher, driver) = AdaptiveBatcher::new(&exporter, AdaptiveBatchConfig::default(), &Resource::from_env())?;
+/// let (batcher, driver) = AdaptiveBatcher::new(&exporter, AdaptiveBatchConfig::new(), &Resource::from_env())?;
 /// tokio::spawn(driver);
 /// for request in requests {
 ///     batcher.add(request).await?;
 /// }
 /// batcher.flush(Duration::from_secs(5)).await?;
-/// println!("{:?}", batcher.stats());
+/// println!("{:?}", batcher.batch_size());
 /// # Ok(())
 /// # }
 /// ```
@@ -133,14 +133,14 @@ impl AdaptiveBatcher {
         self.pipeline.flush_blocking(timeout)
     }
 
-    /// What the size of batches has adapted to.
-    pub fn stats(&self) -> BatcherStats {
+    /// What the size of batches has adapted to; [`stats`](Self::stats) has it too.
+    pub fn batch_size(&self) -> BatcherStats {
         let stats = self.pipeline.stats();
         stats.legs.first().map(|leg| leg.batcher).unwrap_or_default()
     }
 
     /// What became of everything that was added.
-    pub fn account(&self) -> PipelineStats {
+    pub fn stats(&self) -> PipelineStats {
         self.pipeline.stats()
     }
 

@@ -2,7 +2,8 @@
 
 use crate::encode::Request;
 use crate::error::{Error, Kind};
-use crate::export::{ExportId, Exporter, Flight, Offer, Prepared, shield};
+use crate::export::{ExportId, Exporter, Flight, Offer, Prepared};
+use crate::foreign::shield;
 use crate::outcome::{DropReason, ItemCounts, Outcome};
 use crate::rt::{Runtime, Timer};
 use crate::time::Instant;

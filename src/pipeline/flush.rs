@@ -29,6 +29,7 @@ impl Flush {
 
     /// Blocks the thread, no longer than `timeout`.
     pub(super) fn wait(mut self, timeout: Duration) -> Result<FlushReport, Error> {
+        let timeout = patience(&self.core, timeout);
         match park::wait(Pin::new(&mut self), Some(&Limit::after(timeout))) {
             Some(answer) => answer,
             None => Ok(self.core.flush_so_far(self.flush)),
@@ -72,6 +73,7 @@ impl PipelineShutdown {
 
     /// Blocks the thread, no longer than `timeout`.
     pub(super) fn wait(mut self, timeout: Duration) -> Report {
+        let timeout = patience(&self.core, timeout);
         let waited = park::wait(Pin::new(&mut self), Some(&Limit::after(timeout)));
         waited.unwrap_or_else(|| self.core.report_so_far())
     }
@@ -83,5 +85,13 @@ impl Future for PipelineShutdown {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let answer = Pin::new(&mut self.answer).poll(cx);
         answer.map(|answer| answer.unwrap_or_else(|oneshot::Canceled| self.core.report_so_far()))
+    }
+}
+
+/// How long a thread waits for the pipeline: not at all where it would wait for itself.
+fn patience(core: &Shared, timeout: Duration) -> Duration {
+    match core.is_moved_here() {
+        true => Duration::ZERO,
+        false => timeout,
     }
 }

@@ -6,10 +6,12 @@ mod tell;
 use self::measure::Measuring;
 use super::delivery::{BatchId, DeliveryAction, DeliveryFact, ExportVerdict};
 use super::endpoints::batch_bytes_max;
+use super::inside::Inside;
 use super::shared::{Shared, Wish, stats_of};
 use super::stats::PipelineStats;
 use crate::encode::{Request, Signal};
-use crate::export::{ExportId, Exporter, Flight, Managed, shield};
+use crate::export::{ExportId, Exporter, Flight, Managed};
+use crate::foreign::shield;
 use crate::outcome::DropReason;
 use crate::rt::{Runtime, Timer};
 use crate::stats::Report;
@@ -294,6 +296,8 @@ impl<R: Runtime> PipelineFuture<R> {
 
     /// Ends everything now.
     fn abandon(&mut self, reason: DropReason) -> Report {
+        let shared = self.shared.clone();
+        let _inside = Inside::enter(&shared);
         for at in 0..self.endpoints.len() {
             for (id, batch) in core::mem::take(&mut self.endpoints[at].batches) {
                 if let Some(result) = self.endpoints[at].flight.cancel(id) {
@@ -333,6 +337,8 @@ impl<R: Runtime> Future for PipelineFuture<R> {
             return Poll::Ready(this.shared.report_so_far());
         }
         let runtime = this.runtime.clone();
+        let shared = this.shared.clone();
+        let _inside = Inside::enter(&shared);
         // Foreign code that panics under it must not leave anybody waiting.
         let work = AssertUnwindSafe(|| runtime.drive(cx, |cx| this.work(cx)));
         let ended = catch_unwind(work).unwrap_or_else(|panic| {

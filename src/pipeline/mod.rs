@@ -41,6 +41,7 @@ mod endpoints;
 mod exports;
 mod flush;
 mod future;
+mod inside;
 mod latency;
 #[cfg(feature = "tokio")]
 pub mod multi_runtime;

@@ -34,7 +34,8 @@ const CLOSING_MAX: Duration = Duration::from_millis(100);
 /// When the queue is full, what happens is the signal's choice: see [`Overflow`](super::Overflow). Under
 /// [`Overflow::Block`](super::Overflow::Block), [`spans`](Self::spans), [`logs`](Self::logs), [`metrics`](Self::metrics) and
 /// [`send_blocking`](Self::send_blocking) block their thread: on an executor take the methods that are awaited, and never block
-/// the thread that the pipeline's future needs.
+/// the thread that the pipeline's future needs. Within the poll of that future, as in an observer's callback or a logger, they
+/// do not block: what finds no room is refused there and counts as dropped.
 ///
 /// Dropping the last handle closes the pipeline: its future delivers what is queued and ends. Handles keep neither the
 /// future nor the exporter alive; once the future is gone they refuse everything ([`Refusal::is_closed`]) and nobody waits.
@@ -177,6 +178,15 @@ impl Pipeline {
     ///
     /// The [`Refusal`] says why it was not taken.
     pub fn send_blocking(&self, request: Request, timeout: Duration) -> Result<(), Refusal> {
+        let core = self.core();
+        if core.is_moved_here() {
+            let (signal, items) = (request.signal(), request.items());
+            let sent = match core.has_line(signal) {
+                true => Err(request),
+                false => core.try_send(request),
+            };
+            return sent.unwrap_or_else(|_| Err(core.refuse_full(signal, items)));
+        }
         let sending = pin!(self.clone().sending(request));
         park::wait(sending, Some(&Limit::after(timeout))).unwrap_or(Err(Refusal::TIMED_OUT))
     }
@@ -317,6 +327,9 @@ impl Pipeline {
             false => core.try_write(&self.key(signal), write),
         };
         let written = written.unwrap_or_else(|write| {
+            if core.is_moved_here() {
+                return Err(core.refuse_full(signal, 1));
+            }
             let writing = pin!(self.clone().writing(signal, write));
             park::wait(writing, Some(&Limit::after(wait_max))).unwrap_or(Err(Refusal::TIMED_OUT))
         });
@@ -342,6 +355,9 @@ impl Pipeline {
                 Err(write) => write,
             },
         };
+        if core.is_moved_here() {
+            return Err(core.refuse_full(signal, 1));
+        }
         let writing = pin!(self.clone().writing(signal, write));
         park::wait(writing, None).unwrap_or(Err(Refusal::TIMED_OUT))
     }

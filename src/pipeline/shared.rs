@@ -7,12 +7,14 @@ use super::delivery::{
     Admission, Delivery, DeliveryAction, DeliveryEvent, DeliveryFact, FlushId, Garbage, OpenBatch, OpenKey,
     OpenTicket,
 };
+use super::inside::Inside;
 use super::queue::{Line, Place};
 use super::refusal::Refusal;
 use super::stats::{EndpointStats, FlushReport, LegStats, PipelineStats};
 use crate::config::TemporalityPreference;
 use crate::encode::{LogBatch, MetricBatch, Request, Resource, Signal, TraceBatch};
-use crate::export::{Origin, lock, shield};
+use crate::export::{Origin, lock};
+use crate::foreign::shield;
 use crate::observe::Meter;
 #[cfg(feature = "opentelemetry_0_33")]
 use crate::outcome::DropReason;
@@ -193,6 +195,20 @@ impl Shared {
         }
     }
 
+    /// Whether this thread is within the poll of the pipeline's future: whoever waits there waits for ever.
+    pub(super) fn is_moved_here(&self) -> bool {
+        Inside::is(self)
+    }
+
+    /// Refuses items that find no room and may not wait for it.
+    pub(super) fn refuse_full(&self, signal: Signal, items: u64) -> Refusal {
+        if self.is_forked() {
+            return Refusal::of(Admission::Closed);
+        }
+        let refused = self.step(|delivery| delivery.refuse_full(signal, items));
+        Refusal::of(refused.map_or(Admission::Closed, |(admission, _)| admission))
+    }
+
     /// Counts items that were refused as dropped, also after the end.
     #[cfg(feature = "opentelemetry_0_33")]
     pub(super) fn turn_away(&self, signal: Signal, items: u64, reason: DropReason) {
@@ -328,7 +344,7 @@ impl Shared {
         match ended {
             Some((sender, report)) => drop(sender.send(report)),
             None => {
-                drop(self.step(Delivery::refuse));
+                drop(self.step(Delivery::close));
                 self.wake_producers(true);
                 self.wake_driver();
             }

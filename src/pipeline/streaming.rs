@@ -12,6 +12,7 @@ use super::exports::{Exports, poll_time};
 use crate::encode::{Request, Signal};
 use crate::error::Error;
 use crate::export::Exporter;
+use crate::foreign::dispose;
 use crate::pipeline::config::GRPC_BATCH_BYTES_MAX;
 use crate::rt::Runtime;
 use alloc::boxed::Box;
@@ -35,7 +36,7 @@ const STEPS_MAX: usize = 1_024;
 /// spans. Requests and batches are exported as they come, each on its own; single spans are gathered into batches, which are
 /// closed by their number, their bytes or their age, whichever comes first (see [`StreamingConfig`]).
 ///
-/// At most [`in_flight_max`](StreamingConfig::with_in_flight_max) exports run at a time, over the exporter's connections. The source
+/// At most [`concurrency_max`](StreamingConfig::with_concurrency_max) exports run at a time, over the exporter's connections. The source
 /// is polled only while fewer run and the open batch has room: so it feels the collector's pace, and what the run holds is
 /// bounded by that many requests and one open batch. It also rests while the exporter's memory limit has no room beside what the
 /// run has in flight; memory that others hold is not waited for.
@@ -49,7 +50,7 @@ const STEPS_MAX: usize = 1_024;
 ///
 /// # async fn run(requests: impl futures_core::Stream<Item = Request>) -> Result<(), otlp_embed::Error> {
 /// let exporter = Config::new().build(rt::Tokio::current()?)?;
-/// let streaming = StreamingOtlpExporter::new(&exporter, StreamingConfig::new().with_in_flight_max(16))?;
+/// let streaming = StreamingOtlpExporter::new(&exporter, StreamingConfig::new().with_concurrency_max(16))?;
 /// let handle = streaming.handle();
 /// let stats = streaming.run(requests).await;
 /// println!("{} exported, p99 {:?}", stats.total_exported, stats.latency.p99);
@@ -100,7 +101,7 @@ impl<R: Runtime> StreamingOtlpExporter<R> {
                 timer: self.exports.runtime().timer(),
                 exports: self.exports,
                 open: Gathered::new(&self.config, bytes_max),
-                in_flight_max: self.config.in_flight_max,
+                concurrency_max: self.config.concurrency_max,
                 shared: self.shared,
                 panic: None,
                 has_begun: false,
@@ -153,7 +154,7 @@ struct Work<R: Runtime> {
     exports: Exports<R>,
     timer: R::Timer,
     open: Gathered,
-    in_flight_max: usize,
+    concurrency_max: usize,
     shared: Arc<Shared>,
     /// What the source panicked with.
     panic: Option<Box<dyn Any + Send>>,
@@ -214,7 +215,7 @@ impl<R: Runtime> Work<R> {
     }
 
     fn has_room(&self) -> bool {
-        self.exports.len() < self.in_flight_max && !self.exports.is_held_up()
+        self.exports.len() < self.concurrency_max && !self.exports.is_held_up()
     }
 
     /// Whether the open batch is to be exported now. Where it is not, the timer is set.
@@ -243,7 +244,7 @@ impl<R: Runtime> Work<R> {
         };
         let next = AssertUnwindSafe(|| source.poll_next(cx).map(|item| item.map(Into::into)));
         catch_unwind(next).unwrap_or_else(|panic| {
-            self.panic.get_or_insert(panic);
+            self.keep(panic);
             Poll::Ready(None)
         })
     }
@@ -251,7 +252,15 @@ impl<R: Runtime> Work<R> {
     fn drop_source<S>(&mut self, mut source: Pin<&mut Option<S>>) {
         let dropped = catch_unwind(AssertUnwindSafe(|| source.set(None)));
         if let Err(panic) = dropped {
-            self.panic.get_or_insert(panic);
+            self.keep(panic);
+        }
+    }
+
+    /// Of several panics the first goes on, once the account is closed.
+    fn keep(&mut self, panic: Box<dyn Any + Send>) {
+        match &self.panic {
+            Some(_) => dispose(panic),
+            None => self.panic = Some(panic),
         }
     }
 

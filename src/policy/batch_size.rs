@@ -12,27 +12,27 @@ use core::time::Duration;
 #[non_exhaustive]
 pub struct AdaptiveBatchConfig {
     /// The smallest size in items; 10 unless set.
-    pub size_min: usize,
+    pub items_min: usize,
     /// The largest size in items; 2,000 unless set.
-    pub size_max: usize,
+    pub items_max: usize,
     /// The size to begin with; 500 unless set.
-    pub size_initial: usize,
+    pub items_initial: usize,
     /// How long a batch waits to be full before it is exported as it is; 100 ms unless set.
-    pub timeout: Duration,
+    pub age_max: Duration,
     /// How long an export should take; 50 ms unless set. A pipeline lets exports take longer while more than one batch waits:
     /// smaller ones would make its queue longer.
     pub target_latency: Duration,
-    /// Whether the size follows the latency; `true` unless set. Otherwise it stays `size_initial`.
+    /// Whether the size follows the latency; `true` unless set. Otherwise it stays `items_initial`.
     pub adaptive_enabled: bool,
 }
 
 impl Default for AdaptiveBatchConfig {
     fn default() -> Self {
         Self {
-            size_min: 10,
-            size_max: 2_000,
-            size_initial: 500,
-            timeout: Duration::from_millis(100),
+            items_min: 10,
+            items_max: 2_000,
+            items_initial: 500,
+            age_max: Duration::from_millis(100),
             target_latency: Duration::from_millis(50),
             adaptive_enabled: true,
         }
@@ -40,27 +40,32 @@ impl Default for AdaptiveBatchConfig {
 }
 
 impl AdaptiveBatchConfig {
-    /// Sets [`size_min`](Self::size_min).
-    pub fn with_size_min(mut self, size_min: usize) -> Self {
-        self.size_min = size_min;
+    /// The defaults of every setting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`items_min`](Self::items_min).
+    pub fn with_items_min(mut self, items_min: usize) -> Self {
+        self.items_min = items_min;
         self
     }
 
-    /// Sets [`size_max`](Self::size_max).
-    pub fn with_size_max(mut self, size_max: usize) -> Self {
-        self.size_max = size_max;
+    /// Sets [`items_max`](Self::items_max).
+    pub fn with_items_max(mut self, items_max: usize) -> Self {
+        self.items_max = items_max;
         self
     }
 
-    /// Sets [`size_initial`](Self::size_initial).
-    pub fn with_size_initial(mut self, size_initial: usize) -> Self {
-        self.size_initial = size_initial;
+    /// Sets [`items_initial`](Self::items_initial).
+    pub fn with_items_initial(mut self, items_initial: usize) -> Self {
+        self.items_initial = items_initial;
         self
     }
 
-    /// Sets [`timeout`](Self::timeout).
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    /// Sets [`age_max`](Self::age_max).
+    pub fn with_age_max(mut self, age_max: Duration) -> Self {
+        self.age_max = age_max;
         self
     }
 
@@ -83,14 +88,14 @@ impl AdaptiveBatchConfig {
     /// Names the setting that cannot; the error [is a misuse](Error::is_misuse).
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |what| Err(refused("with_batch", what));
-        if self.size_min == 0 {
-            return refuse("size_min is 0; 1 is the smallest batch");
+        if self.items_min == 0 {
+            return refuse("items_min is 0; 1 is the smallest batch");
         }
-        if self.size_max < self.size_min {
-            return refuse("size_max must be at least size_min");
+        if self.items_max < self.items_min {
+            return refuse("items_max must be at least items_min");
         }
-        if !(self.size_min..=self.size_max).contains(&self.size_initial) {
-            return refuse("size_initial lies outside size_min to size_max");
+        if !(self.items_min..=self.items_max).contains(&self.items_initial) {
+            return refuse("items_initial lies outside items_min to items_max");
         }
         if self.target_latency.is_zero() {
             return refuse("target_latency must be more than zero");
@@ -123,7 +128,7 @@ pub struct BatcherStats {
 /// use core::time::Duration;
 /// use otlp_embed::policy::{AdaptiveBatchConfig, AdaptiveBatchSize};
 ///
-/// let mut size = AdaptiveBatchSize::new(AdaptiveBatchConfig::default());
+/// let mut size = AdaptiveBatchSize::new(AdaptiveBatchConfig::new());
 /// size.record(Duration::from_millis(10));
 /// assert_eq!(size.size(), 600);
 /// size.record(Duration::from_secs(1));
@@ -145,7 +150,7 @@ impl AdaptiveBatchSize {
         let (min, max) = bounds(&config);
         Self {
             config,
-            size: config.size_initial.clamp(min, max),
+            size: config.items_initial.clamp(min, max),
             average_nanos: None,
             batches: 0,
             adjustments: 0,
@@ -217,8 +222,8 @@ impl AdaptiveBatchSize {
 }
 
 fn bounds(config: &AdaptiveBatchConfig) -> (usize, usize) {
-    let min = config.size_min.max(1);
-    (min, config.size_max.max(min))
+    let min = config.items_min.max(1);
+    (min, config.items_max.max(min))
 }
 
 /// At most the longest time there is, of which this is an average.
@@ -239,7 +244,7 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     fn size() -> AdaptiveBatchSize {
-        AdaptiveBatchSize::new(AdaptiveBatchConfig::default())
+        AdaptiveBatchSize::new(AdaptiveBatchConfig::new())
     }
 
     #[test]
@@ -305,9 +310,7 @@ mod tests {
 
     #[test]
     fn the_smallest_sizes_can_grow_again() {
-        let config = AdaptiveBatchConfig::default()
-            .with_size_min(1)
-            .with_size_initial(1);
+        let config = AdaptiveBatchConfig::new().with_items_min(1).with_items_initial(1);
         let mut size = AdaptiveBatchSize::new(config);
         size.record(MS(1));
         assert_eq!(size.size(), 2);
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn switched_off_it_keeps_the_size_and_counts() {
-        let config = AdaptiveBatchConfig::default().with_adaptive_enabled(false);
+        let config = AdaptiveBatchConfig::new().with_adaptive_enabled(false);
         let mut size = AdaptiveBatchSize::new(config);
         (0..10).for_each(|_| size.record(Duration::from_secs(9)));
         let stats = size.stats();
@@ -348,13 +351,13 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_work_are_refused() {
-        let default = AdaptiveBatchConfig::default();
+        let default = AdaptiveBatchConfig::new();
         assert!(default.check().is_ok());
         for bad in [
-            default.with_size_min(0),
-            default.with_size_max(9),
-            default.with_size_initial(9),
-            default.with_size_initial(2_001),
+            default.with_items_min(0),
+            default.with_items_max(9),
+            default.with_items_initial(9),
+            default.with_items_initial(2_001),
             default.with_target_latency(Duration::ZERO),
         ] {
             let error = bad.check().expect_err("a setting that cannot work");
@@ -366,8 +369,8 @@ mod tests {
             }
         }
         let endless = default
-            .with_size_max(usize::MAX)
-            .with_size_initial(usize::MAX - 1);
+            .with_items_max(usize::MAX)
+            .with_items_initial(usize::MAX - 1);
         let mut size = AdaptiveBatchSize::new(endless);
         size.record(Duration::ZERO);
         assert_eq!(size.size(), usize::MAX);

@@ -51,6 +51,11 @@ impl Default for BreakerConfig {
 }
 
 impl BreakerConfig {
+    /// The defaults of every setting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Sets [`window`](Self::window).
     pub fn with_window(mut self, window: Duration) -> Self {
         self.window = window;
@@ -186,7 +191,7 @@ impl core::error::Error for BreakerOpen {}
 /// use otlp_embed::policy::{BreakerConfig, BreakerState, BreakerVerdict, CircuitBreaker};
 /// use otlp_embed::time::Instant;
 ///
-/// let mut breaker = CircuitBreaker::new(BreakerConfig::default());
+/// let mut breaker = CircuitBreaker::new(BreakerConfig::new());
 /// let now = Instant::from_millis(1_000);
 /// for _ in 0..10 {
 ///     let permit = breaker.try_begin(now).expect("it is closed");

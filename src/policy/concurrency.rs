@@ -49,6 +49,11 @@ impl Default for ConcurrencyConfig {
 }
 
 impl ConcurrencyConfig {
+    /// The defaults of every setting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// The same limit always.
     pub fn fixed(limit: usize) -> Self {
         Self {
@@ -137,7 +142,7 @@ pub enum Feedback {
 /// use otlp_embed::policy::{AdaptiveConcurrency, ConcurrencyConfig, Feedback};
 /// use otlp_embed::time::Instant;
 ///
-/// let mut concurrency = AdaptiveConcurrency::new(ConcurrencyConfig::default());
+/// let mut concurrency = AdaptiveConcurrency::new(ConcurrencyConfig::new());
 /// assert_eq!(concurrency.limit(), 4);
 /// concurrency.record(Instant::from_millis(20), Duration::from_millis(10), Feedback::Throttled);
 /// assert_eq!(concurrency.limit(), 2);

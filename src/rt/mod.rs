@@ -36,6 +36,7 @@ pub use smol::Smol;
 pub use tokio::Tokio;
 
 use crate::endpoint::{Name, Target};
+use crate::foreign::shield;
 use crate::time::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -48,7 +49,6 @@ use core::time::Duration;
 use std::collections::hash_map::RandomState;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Where an exporter's sockets, time and names come from.
 ///
@@ -167,8 +167,8 @@ impl Resolve {
     /// Those of the resolver; its panic is one too.
     pub fn run(&self) -> io::Result<Vec<SocketAddr>> {
         match &self.resolver {
-            Some(resolver) => catch_unwind(AssertUnwindSafe(|| (resolver.0)(&self.name)))
-                .unwrap_or_else(|_| Err(io::Error::other("the resolver panicked"))),
+            Some(resolver) => shield(|| (resolver.0)(&self.name))
+                .unwrap_or_else(|| Err(io::Error::other("the resolver panicked"))),
             None => Ok((&*self.name.host, self.name.port).to_socket_addrs()?.collect()),
         }
     }

@@ -3,6 +3,7 @@
 use super::{Resolve, Runtime, Socket, Timer};
 use crate::endpoint::Target;
 use crate::error::{Error, Kind};
+use crate::foreign::shield;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::format;
@@ -13,7 +14,6 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io::{self, IoSlice};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -83,7 +83,7 @@ impl Tokio {
             tokio::net::UdpSocket::from_std(socket).map(drop)
         };
         let _entered = self.handle.enter();
-        catch_unwind(AssertUnwindSafe(probe)).is_ok()
+        shield(probe).is_some()
     }
 
     /// The same point in time on tokio's clock; `None` when that clock does not reach so far.
@@ -98,7 +98,7 @@ impl Tokio {
             Some(at) => Box::pin(tokio::time::sleep_until(at)),
             None => Box::pin(tokio::time::sleep(Duration::MAX)),
         };
-        catch_unwind(AssertUnwindSafe(sleep)).map_err(|_| io::Error::other("tokio has no time driver"))
+        shield(sleep).ok_or_else(|| io::Error::other("tokio has no time driver"))
     }
 }
 
@@ -176,7 +176,7 @@ impl<T> Future for Entered<io::Result<T>> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let _entered = this.handle.enter();
-        catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))).unwrap_or_else(|_| {
+        shield(|| this.future.as_mut().poll(cx)).unwrap_or_else(|| {
             Poll::Ready(Err(io::Error::other(
                 "the tokio runtime is gone or has no I/O driver",
             )))
@@ -238,9 +238,9 @@ impl Timer for TokioTimer {
             *set_to = at;
         }
         // tokio panics when a sleep is polled after its runtime has ended.
-        catch_unwind(AssertUnwindSafe(|| sleep.as_mut().poll(cx)))
+        shield(|| sleep.as_mut().poll(cx))
             .map(|poll| poll.map(Ok))
-            .unwrap_or_else(|_| {
+            .unwrap_or_else(|| {
                 Poll::Ready(Err(io::Error::other(
                     "the tokio runtime has ended; shut the exporter down before its runtime",
                 )))

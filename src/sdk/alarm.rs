@@ -95,7 +95,7 @@ fn run() {
                 drop(desk);
                 if let Some(waker) = waker {
                     // A waker's panic must not end the others' clock.
-                    crate::export::shield(|| waker.wake());
+                    crate::foreign::shield(|| waker.wake());
                 }
                 desk = lock(&DESK);
             }

@@ -176,7 +176,7 @@ fn the_driver_of_a_batcher() {
                 let world = World::in_weather(weather);
                 let why = format!("{weather:?}, {polls} polls");
                 let (batcher, driver) =
-                    AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::default(), &Resource::new())
+                    AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::new(), &Resource::new())
                         .expect("works");
                 let driver = world.network.spawn(PollTimes::new(driver, polls));
                 let handle = batcher.clone();
@@ -195,7 +195,7 @@ fn the_driver_of_a_batcher() {
                     async {
                         let added = adding.await;
                         let has_ended = driver.await.is_some();
-                        let total = batcher.account().total;
+                        let total = batcher.stats().total;
                         assert_eq!(
                             (total.accepted, total.queued, total.in_flight),
                             (added, 0, 0),
@@ -204,7 +204,7 @@ fn the_driver_of_a_batcher() {
                         assert!(!has_ended || total.delivered == 12, "{why}: {total:?}");
                         has_ended
                     },
-                    || assert!(batcher.account().is_conserved()),
+                    || assert!(batcher.stats().is_conserved()),
                 );
                 world.check_usable(&why);
                 has_ended
@@ -220,7 +220,7 @@ fn a_streaming_run() {
             at_every_poll("the run", |polls| {
                 let world = World::in_weather(weather);
                 let why = format!("{weather:?}, {polls} polls");
-                let config = StreamingConfig::new().with_in_flight_max(2);
+                let config = StreamingConfig::new().with_concurrency_max(2);
                 let streaming = StreamingOtlpExporter::new(&world.exporter, config).expect("works");
                 let handle = streaming.handle();
                 let source = Source::<Request>::of((0..3).map(|id| batch(10 * id, 2)));
@@ -263,7 +263,7 @@ fn an_actor() {
             at_every_poll("the actor", |polls| {
                 let world = World::in_weather(weather);
                 let why = format!("{weather:?}, {polls} polls");
-                let config = ActorConfig::new().with_mailbox(2).with_in_flight_max(1);
+                let config = ActorConfig::new().with_mailbox(2).with_concurrency_max(1);
                 let (handle, actor) = ExporterActor::new(&world.exporter, config).expect("works");
                 let actor = world.network.spawn(PollTimes::new(actor, polls));
                 let (has_ended, delivered) = world.network.block_on(async {
@@ -301,7 +301,7 @@ fn of_an_actor(what: &str, begin: fn(&ExporterHandle) -> Wait) {
         at_every_poll(what, |polls| {
             let world = World::in_weather(weather);
             let why = format!("{what}, {weather:?}, {polls} polls");
-            let config = ActorConfig::new().with_mailbox(1).with_in_flight_max(1);
+            let config = ActorConfig::new().with_mailbox(1).with_concurrency_max(1);
             let (handle, actor) = ExporterActor::new(&world.exporter, config).expect("works");
             let actor = world.network.spawn(actor);
             let has_ended = world.network.block_on(async {

@@ -91,7 +91,7 @@ async fn dropped_at_any_poll<R: Runtime>(runtime: R) {
         );
         assert!(ended.is_none() || stats.total_exported == 4, "{stats}");
 
-        let config = ActorConfig::new().with_mailbox(1).with_in_flight_max(1);
+        let config = ActorConfig::new().with_mailbox(1).with_concurrency_max(1);
         let (handle, actor) = ExporterActor::new(&exporter, config).expect("works");
         let calls = async {
             let exports = join3(
@@ -162,7 +162,7 @@ async fn ends_at_bad_times<R: Runtime>(runtime: R) {
 
     let (collector, mut requests) = self::collector(Answer::unavailable());
     let own = exporter(runtime.clone(), collector.endpoint());
-    let breaker = BreakerConfig::default().with_requests_min(1).with_open_for(LONG);
+    let breaker = BreakerConfig::new().with_requests_min(1).with_open_for(LONG);
     let first = async {
         requests.next().await.expect("the collector lives");
     };

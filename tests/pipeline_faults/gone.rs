@@ -62,7 +62,7 @@ fn whatever_moves_it() {
             ExporterActor::new(&world.exporter, ActorConfig::new().with_mailbox(1)).expect("works");
         let (pipeline, future) = world.exporter.pipeline(blocking(1)).expect("works");
         let (batcher, batches) =
-            AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::default(), &Resource::new())
+            AdaptiveBatcher::new(&world.exporter, AdaptiveBatchConfig::new(), &Resource::new())
                 .expect("works");
         let (scheduler, driver) = SmartScheduler::new(SchedulerConfig::new()).expect("works");
         pipeline.try_send(batch(0, 1)).expect("room");

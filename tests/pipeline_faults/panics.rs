@@ -295,7 +295,7 @@ fn in_a_source_of_a_run() {
             for is_late in [false, true] {
                 let world = World::new();
                 world.collector.answer(Answer::Ok.after(30 * MILLI));
-                let config = StreamingConfig::new().with_in_flight_max(2);
+                let config = StreamingConfig::new().with_concurrency_max(2);
                 let streaming = StreamingOtlpExporter::new(&world.exporter, config).expect("works");
                 let handle = streaming.handle();
                 let late = DropsBadly;

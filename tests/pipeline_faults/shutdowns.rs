@@ -71,7 +71,7 @@ fn while_the_breaker_is_open() {
     in_time(|| {
         let world = World::new();
         world.collector.set_accepting(Accepting::Refuse);
-        let breaker = BreakerConfig::default()
+        let breaker = BreakerConfig::new()
             .with_requests_min(1)
             .with_open_for(60 * SECOND);
         let report = ends_in_time(&world, config().with_breaker(breaker), async |pipeline| {
@@ -267,7 +267,7 @@ fn of_the_exporter_under_all_that_stands_on_it() {
             let world = World::new();
             world.collector.set_accepting(accepting);
             let (pipeline, future) = world.exporter.pipeline(blocking(4)).expect("works");
-            let batch_config = AdaptiveBatchConfig::default();
+            let batch_config = AdaptiveBatchConfig::new();
             let (batcher, batches) =
                 AdaptiveBatcher::new(&world.exporter, batch_config, &Resource::new()).expect("works");
             let (handle, actor) = ExporterActor::new(&world.exporter, ActorConfig::new()).expect("works");

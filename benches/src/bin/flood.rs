@@ -161,7 +161,7 @@ fn work(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         .with_overflow(*overflow)
         .with_bytes_max((settings.queue_mib << 20) as usize);
     // Batches that adapt to the latency of an overloaded collector would be another measurement.
-    let batch = AdaptiveBatchConfig::default().with_adaptive_enabled(settings.is_adaptive);
+    let batch = AdaptiveBatchConfig::new().with_adaptive_enabled(settings.is_adaptive);
     let config = PipelineConfig::new()
         .with_resource(&resource())
         .with_queue(queue)

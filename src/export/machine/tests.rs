@@ -88,18 +88,54 @@ fn the_table_is_the_one_agreed_on() {
 #[test]
 fn the_graph_is_drawn_from_the_table() {
     let mut text = String::from("digraph machine {\n  rankdir=LR;\n");
-    for from in ExportState::ALL {
-        for to in ExportState::ALL {
-            let edges = table();
-            let edges = edges.iter().filter(|(f, _, t)| (*f, *t) == (from, Some(to)));
-            let names: Vec<&str> = edges.map(|(_, event, _)| *event).collect();
-            if !names.is_empty() {
-                text += &format!("  {from} -> {to} [label=\"{}\"];\n", names.join("\\n"));
-            }
-        }
+    for (from, to, events) in edges() {
+        text += &format!("  {from} -> {to} [label=\"{}\"];\n", events.join("\\n"));
     }
     text += "}\n";
     compare("machine_graph.dot", &text);
+}
+
+/// Each state with each that follows, and by which events.
+fn edges() -> Vec<(ExportState, ExportState, Vec<&'static str>)> {
+    let table = table();
+    let pairs = ExportState::ALL
+        .into_iter()
+        .flat_map(|from| ExportState::ALL.map(|to| (from, to)));
+    let edges = pairs.map(|(from, to)| {
+        let events = table.iter().filter(|(f, _, t)| (*f, *t) == (from, Some(to)));
+        (from, to, events.map(|(_, event, _)| *event).collect())
+    });
+    edges
+        .filter(|(_, _, events): &(_, _, Vec<_>)| !events.is_empty())
+        .collect()
+}
+
+fn mermaid() -> String {
+    let mut text = String::from("stateDiagram-v2\n    direction LR\n    [*] --> Init: export\n");
+    for (from, to, events) in edges() {
+        text += &format!("    {from} --> {to}: {}\n", events.join(", "));
+    }
+    text + "    Done --> [*]\n"
+}
+
+#[test]
+fn the_diagram_of_the_readme_is_drawn_from_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).expect("the README is there");
+    let (before, rest) = readme
+        .split_once("```mermaid\n")
+        .expect("the README has a diagram");
+    let (then, after) = rest.split_once("```\n").expect("the diagram ends");
+    let now = mermaid();
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::write(path, format!("{before}```mermaid\n{now}```\n{after}"))
+            .expect("the README is written");
+    } else {
+        assert_eq!(
+            then, now,
+            "the diagram in {path} differs; set {BLESS}=1 to write it anew"
+        );
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use alloc::format;
 pub struct ActorConfig {
     pub(super) mailbox: usize,
     pub(super) mailbox_bytes_max: usize,
-    pub(super) in_flight_max: usize,
+    pub(super) concurrency_max: usize,
 }
 
 impl Default for ActorConfig {
@@ -16,7 +16,7 @@ impl Default for ActorConfig {
         Self {
             mailbox: 1_000,
             mailbox_bytes_max: 64 << 20,
-            in_flight_max: 32,
+            concurrency_max: 32,
         }
     }
 }
@@ -40,8 +40,8 @@ impl ActorConfig {
     }
 
     /// Sets how many exports run at a time; 32 unless set.
-    pub fn with_in_flight_max(mut self, exports: usize) -> Self {
-        self.in_flight_max = exports;
+    pub fn with_concurrency_max(mut self, exports: usize) -> Self {
+        self.concurrency_max = exports;
         self
     }
 
@@ -57,9 +57,9 @@ impl ActorConfig {
                 "with_mailbox_bytes_max: a mailbox of 0 bytes takes nothing; give it room for a request",
             );
         }
-        if self.in_flight_max == 0 {
+        if self.concurrency_max == 0 {
             return refuse(
-                "with_in_flight_max: with 0 exports in flight nothing is ever sent; allow 1 at least",
+                "with_concurrency_max: with 0 exports in flight nothing is ever sent; allow 1 at least",
             );
         }
         Ok(())

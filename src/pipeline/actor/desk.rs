@@ -3,7 +3,8 @@
 use super::config::ActorConfig;
 use crate::encode::Request;
 use crate::error::Error;
-use crate::export::{Origin, lock, shield};
+use crate::export::{Origin, lock};
+use crate::foreign::shield;
 use crate::outcome::Outcome;
 use crate::pipeline::exports::Ended;
 use crate::pipeline::queue::{Bounded, Line, Weight, wake};

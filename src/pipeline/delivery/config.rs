@@ -40,12 +40,12 @@ impl Default for DeliveryConfig {
             items_max: 1_000_000,
             bytes_max: 32 << 20,
             overflow: [Overflow::default(); Signal::ALL.len()],
-            batch: AdaptiveBatchConfig::default(),
+            batch: AdaptiveBatchConfig::new(),
             max_elapsed: Duration::from_secs(300),
             retry: RetryPolicy::default(),
-            breaker: Some(BreakerConfig::default()),
+            breaker: Some(BreakerConfig::new()),
             rate_limit: None,
-            concurrency: ConcurrencyConfig::default(),
+            concurrency: ConcurrencyConfig::new(),
         }
     }
 }

@@ -14,7 +14,7 @@
 //! waits for an export to end, a wake, or [`poll_timeout`](Delivery::poll_timeout). What producers added gets its time when
 //! the driver next looks.
 //!
-//! An open batch closes when it has the items or the bytes of a batch, when it was open for the batch's timeout, when a
+//! An open batch closes when it has the items or the bytes of a batch, when it was open as long as a batch may be, when a
 //! whole request of the same kind follows it, and when it is flushed. Whole requests wait for company for as long. What is
 //! queued for one signal with the same own headers and time is a lane: exported in order, joined up to the bounds of a batch.
 //! What comes back goes to the head of its lane, which then keeps off the endpoint that failed it for a backoff; another
@@ -278,8 +278,8 @@ impl Delivery {
 impl Delivery {
     /// What is new since the driver last looked gets its time.
     fn see(&mut self) {
-        let timeout = self.shared.config.batch.timeout;
-        self.open.see(self.shared.now, timeout);
+        let age_max = self.shared.config.batch.age_max;
+        self.open.see(self.shared.now, age_max);
         for leg in &mut self.legs {
             leg.tick(&mut self.shared);
         }
@@ -346,8 +346,8 @@ impl Delivery {
         }
     }
 
-    /// Admits nothing more.
-    fn close(&mut self) {
+    /// Admits nothing more. What was admitted waits for the driver to be told of a drain.
+    pub fn close(&mut self) {
         if !core::mem::replace(&mut self.is_closed, true) {
             self.wanted = None;
             self.shared.actions.push_back(DeliveryAction::WakeProducers {

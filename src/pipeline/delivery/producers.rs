@@ -130,17 +130,24 @@ impl Delivery {
         Admission::Admitted
     }
 
+    /// Refuses items of one who may not wait for room: they are counted as dropped, as where the signal drops what comes.
+    pub fn refuse_full(&mut self, signal: Signal, items: u64) -> Admission {
+        if self.is_closed {
+            return Admission::Closed;
+        }
+        for at in 0..self.legs.len() {
+            self.legs[at].full = self.used(&self.legs[at]);
+            self.legs[at].refuse(&mut self.shared, signal, items);
+        }
+        Admission::Dropped(DropReason::QueueFull)
+    }
+
     /// Counts items that were refused as dropped: accepted, and of no epoch.
     #[cfg(feature = "opentelemetry_0_33")]
     pub fn turn_away(&mut self, signal: Signal, items: u64, reason: DropReason) {
         for leg in &mut self.legs {
             leg.turn_away(signal, items, reason);
         }
-    }
-
-    /// Admits nothing more. What was admitted waits for the driver to be told of a drain.
-    pub fn refuse(&mut self) {
-        self.close();
     }
 
     /// Takes a whole request if that costs nobody anything: not where there is no room, and nothing is counted then. Whether

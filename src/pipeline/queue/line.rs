@@ -4,7 +4,8 @@
 //! dropped, wakes the next. So no turn is lost when a future is dropped after it was woken, and nobody overtakes.
 //! Wakers are cloned, woken and dropped outside the lock.
 
-use crate::export::{lock, shield};
+use crate::export::lock;
+use crate::foreign::shield;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::Waker;

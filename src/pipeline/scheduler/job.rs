@@ -1,7 +1,8 @@
 //! One job: its future, how it ended, and who waits for it.
 
 use super::desk::Desk;
-use crate::export::{dispose, lock, shield};
+use crate::export::lock;
+use crate::foreign::{dispose, shield};
 use crate::pipeline::queue::wake;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;

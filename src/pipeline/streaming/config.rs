@@ -9,7 +9,7 @@ use core::time::Duration;
 /// The settings of a [`StreamingOtlpExporter`](super::StreamingOtlpExporter). Nothing is checked before that is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamingConfig {
-    pub(super) in_flight_max: usize,
+    pub(super) concurrency_max: usize,
     pub(super) batch_items_max: usize,
     pub(super) batch_bytes_max: Option<usize>,
     pub(super) batch_age_max: Duration,
@@ -20,7 +20,7 @@ pub struct StreamingConfig {
 impl Default for StreamingConfig {
     fn default() -> Self {
         Self {
-            in_flight_max: 16,
+            concurrency_max: 16,
             batch_items_max: 512,
             batch_bytes_max: None,
             batch_age_max: Duration::from_millis(100),
@@ -37,8 +37,8 @@ impl StreamingConfig {
     }
 
     /// Sets how many exports run at a time; 16 unless set.
-    pub fn with_in_flight_max(mut self, exports: usize) -> Self {
-        self.in_flight_max = exports;
+    pub fn with_concurrency_max(mut self, exports: usize) -> Self {
+        self.concurrency_max = exports;
         self
     }
 
@@ -76,9 +76,9 @@ impl StreamingConfig {
 
     pub(super) fn check(&self) -> Result<(), Error> {
         let refuse = |text: &str| Err(Error::config(format!("StreamingConfig::{text}")));
-        if self.in_flight_max == 0 {
+        if self.concurrency_max == 0 {
             return refuse(
-                "with_in_flight_max: with 0 exports in flight nothing is ever sent; allow 1 at least",
+                "with_concurrency_max: with 0 exports in flight nothing is ever sent; allow 1 at least",
             );
         }
         if self.batch_items_max == 0 {

@@ -104,7 +104,7 @@ fn end(breaker: &mut CircuitBreaker, now: Instant, verdict: BreakerVerdict, coun
 }
 
 fn breaker() -> CircuitBreaker {
-    CircuitBreaker::new(BreakerConfig::default())
+    CircuitBreaker::new(BreakerConfig::new())
 }
 
 /// A breaker that opened at `now`.
@@ -146,7 +146,7 @@ fn abandoned_requests_count_for_neither() {
 fn every_ratio_opens_exactly_where_it_is_met() {
     for percent in 1..=100_u32 {
         let ratio = f64::from(percent) / 100.0;
-        let config = BreakerConfig::default().with_requests_min(100);
+        let config = BreakerConfig::new().with_requests_min(100);
         let opens = |failures: u32| {
             let mut breaker = CircuitBreaker::new(config.with_failure_ratio(ratio));
             end(
@@ -290,7 +290,7 @@ fn a_time_that_runs_backwards_harms_nothing() {
     end(&mut breaker, at(0), BreakerVerdict::Success, 5);
     assert_eq!(breaker.state(at(0)), BreakerState::Closed);
 
-    let mut last = CircuitBreaker::new(BreakerConfig::default());
+    let mut last = CircuitBreaker::new(BreakerConfig::new());
     end(&mut last, Instant::MAX, BreakerVerdict::Failure, 10);
     assert_eq!(last.poll_timeout(), Some(Instant::MAX));
     assert!(last.try_begin(Instant::MAX).is_ok(), "the end of time is no trap");
@@ -312,7 +312,7 @@ fn memory_is_bounded() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let default = BreakerConfig::default();
+    let default = BreakerConfig::new();
     assert!(default.check().is_ok());
     for bad in [
         default.with_window(Duration::ZERO),

@@ -98,7 +98,7 @@ impl World {
 }
 
 fn config() -> ConcurrencyConfig {
-    ConcurrencyConfig::default()
+    ConcurrencyConfig::new()
 }
 
 fn extremes(limits: &[usize]) -> (usize, usize) {

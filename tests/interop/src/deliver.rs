@@ -76,7 +76,7 @@ fn endpoints<R: Runtime>(how: Deliver, exporters: &[Exporter<R>]) -> Endpoints<R
 fn settings() -> PipelineConfig {
     PipelineConfig::new()
         .with_queue(QueueConfig::new().with_overflow(Overflow::Block))
-        .with_breaker(BreakerConfig::default().with_open_for(BREAK))
+        .with_breaker(BreakerConfig::new().with_open_for(BREAK))
 }
 
 /// Producers on threads of their own, which send until standard input ends.

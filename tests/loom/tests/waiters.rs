@@ -6,6 +6,9 @@
 
 extern crate alloc;
 
+#[path = "../../../src/foreign.rs"]
+mod foreign;
+
 /// The list's primitives, as `loom` models them.
 mod sync {
     pub(crate) use loom::sync::{

@@ -62,7 +62,7 @@ proptest! {
     #[test]
     fn a_breaker_does_what_its_words_say(ops in prop::collection::vec(op(), 0..300), probes in 1..6_u32) {
         // Buckets of one second, which the model counts in as well.
-        let config = BreakerConfig::default().with_window(Duration::from_secs(30)).with_requests_min(4).with_probes(probes);
+        let config = BreakerConfig::new().with_window(Duration::from_secs(30)).with_requests_min(4).with_probes(probes);
         let probes = probes as usize;
         let (mut breaker, mut model) = (CircuitBreaker::new(config), Model::default());
         model.state = Some(BreakerState::Closed);
@@ -184,7 +184,7 @@ proptest! {
         tolerance in 1.0..10.0_f64,
         steps in prop::collection::vec((any::<u64>(), prop_oneof![Just(0_u64), 0..1_000_000_000_u64, any::<u64>()], 0..8_u8), 0..500),
     ) {
-        let config = ConcurrencyConfig::default().with_min(min).with_max(min + more).with_initial(min + more / 2).with_tolerance(tolerance);
+        let config = ConcurrencyConfig::new().with_min(min).with_max(min + more).with_initial(min + more / 2).with_tolerance(tolerance);
         prop_assert!(config.check().is_ok());
         let mut concurrency = AdaptiveConcurrency::new(config);
         for (now, latency, kind) in steps {
@@ -204,7 +204,7 @@ proptest! {
         more in 0..5_000_usize,
         latencies in prop::collection::vec(prop_oneof![0..200_000_000_u64, any::<u64>()], 0..300),
     ) {
-        let config = AdaptiveBatchConfig::default().with_size_min(min).with_size_max(min + more).with_size_initial(min);
+        let config = AdaptiveBatchConfig::new().with_items_min(min).with_items_max(min + more).with_items_initial(min);
         prop_assert!(config.check().is_ok());
         let mut size = AdaptiveBatchSize::new(config);
         let (mut changes, mut average) = (0, None::<f64>);

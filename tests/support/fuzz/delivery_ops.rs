@@ -116,8 +116,8 @@ impl Model {
             let limit = [RateLimit::items(50), RateLimit::bytes(50)][usize::from(setup >> 5 & 1)];
             config.rate_limit = Some(limit.with_burst(30));
         }
-        config.batch.size_initial = [500, 10, 3, 1][usize::from(pace & 3)];
-        config.batch.size_min = 1;
+        config.batch.items_initial = [500, 10, 3, 1][usize::from(pace & 3)];
+        config.batch.items_min = 1;
         Self {
             delivery: Delivery::new(config.clone(), u64::from(setup)),
             config,

@@ -50,7 +50,7 @@ impl Clock {
 }
 
 fn breaker(input: &mut Input<'_>) {
-    let config = BreakerConfig::default()
+    let config = BreakerConfig::new()
         .with_window(Duration::from_nanos(number(input)))
         .with_requests_min(number(input) as u32)
         .with_failure_ratio(f64::from_bits(number(input)))
@@ -149,7 +149,7 @@ fn limiter(input: &mut Input<'_>) {
 }
 
 fn concurrency(input: &mut Input<'_>) {
-    let config = ConcurrencyConfig::default()
+    let config = ConcurrencyConfig::new()
         .with_min(number(input) as usize)
         .with_max(number(input) as usize)
         .with_initial(number(input) as usize)
@@ -177,13 +177,13 @@ fn concurrency(input: &mut Input<'_>) {
 }
 
 fn batch_size(input: &mut Input<'_>) {
-    let config = AdaptiveBatchConfig::default()
-        .with_size_min(number(input) as usize)
-        .with_size_max(number(input) as usize)
-        .with_size_initial(number(input) as usize)
+    let config = AdaptiveBatchConfig::new()
+        .with_items_min(number(input) as usize)
+        .with_items_max(number(input) as usize)
+        .with_items_initial(number(input) as usize)
         .with_target_latency(Duration::from_nanos(number(input)))
         .with_adaptive_enabled(input.byte().unwrap_or(0) & 1 == 0);
-    let min = config.size_min.max(1);
+    let min = config.items_min.max(1);
     let mut size = AdaptiveBatchSize::new(config);
     let (mut changes, mut batches) = (0, 0);
     while !input.0.is_empty() {
@@ -191,7 +191,7 @@ fn batch_size(input: &mut Input<'_>) {
         size.record(Duration::new(number(input), 0));
         batches += 1;
         changes += u64::from(size.size() != before);
-        assert!((min..=config.size_max.max(min)).contains(&size.size()));
+        assert!((min..=config.items_max.max(min)).contains(&size.size()));
         let stats = size.stats();
         assert_eq!(
             (stats.size, stats.adjustments, stats.batches),

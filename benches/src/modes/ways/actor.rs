@@ -17,7 +17,7 @@ pub(super) fn run(endpoint: &str, settings: &Settings) -> Result {
         .build()?;
     tokio.block_on(async {
         let exporter = exporter(endpoint, rt::Tokio::current()?)?;
-        let config = ActorConfig::new().with_in_flight_max(settings.in_flight);
+        let config = ActorConfig::new().with_concurrency_max(settings.in_flight);
         let (handle, actor) = ExporterActor::new(&exporter, config)?;
         let task = tokio::spawn(actor.run());
         let mut workload = Workload::new(0);

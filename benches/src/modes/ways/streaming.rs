@@ -39,7 +39,7 @@ async fn stream_all(
     settings: &Settings,
     requests: impl Iterator<Item = Request>,
 ) -> Result<ExportStats> {
-    let config = StreamingConfig::new().with_in_flight_max(settings.in_flight);
+    let config = StreamingConfig::new().with_concurrency_max(settings.in_flight);
     let streaming = StreamingOtlpExporter::new(exporter, config)?;
     Ok(streaming.run(stream::iter(requests)).await)
 }

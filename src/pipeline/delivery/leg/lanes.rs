@@ -52,7 +52,7 @@ impl Leg {
             return (None, None);
         };
         let expiry = first.value.admitted.map(|at| at + shared.config.max_elapsed);
-        let aged = first.value.admitted.map(|at| at + shared.config.batch.timeout);
+        let aged = first.value.admitted.map(|at| at + shared.config.batch.age_max);
         let (items, bytes, _) = self.buffer.lane_sums(lane);
         let bounds = self.batch_bounds(self.buffer.signal(lane));
         let is_due = first.value.returned_by.is_some()
