@@ -319,6 +319,32 @@ fn what_can_never_be_sent_does_not_come_back() {
 }
 
 #[test]
+fn what_says_nothing_about_the_request_comes_back_for_another_endpoint() {
+    use otlp_embed::protocol::Failure;
+    let single = Managed {
+        is_single: true,
+        ..PLAIN
+    };
+    let mut world = World::new(config().with_credentials(|| String::from("a token")));
+    world.asks = false;
+    let id = world.submit_managed(request(5), single);
+    let (part, _) = world.asked.pop().expect("it is asked");
+    world.fact(Fact::AuthorizeFailed(part, &Failure::fatal("never")));
+    let error = world.error(id);
+    assert!(error.is_credentials() && !error.is_retryable(), "{error}");
+    assert_eq!((left(&error), error.counts().total()), (Some((5, false)), 0));
+    assert_books_nothing(&world.stats());
+
+    // The request itself would fail there as well.
+    let mut world = World::new(config());
+    let unfit = request(5).with_header("scripted-unfit", "1").expect("a header");
+    let id = world.submit_managed(unfit, single);
+    let error = world.error(id);
+    assert_eq!((left(&error), error.counts().dropped), (None, 5), "{error}");
+    assert_books_nothing(&world.stats());
+}
+
+#[test]
 fn credentials_decide_by_their_failure() {
     use otlp_embed::protocol::Failure;
     let with_credentials = |failure: Option<Failure>| {

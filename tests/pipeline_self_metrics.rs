@@ -8,11 +8,12 @@ use otlp_embed::observe::SelfMetrics;
 use otlp_embed::pb::metrics::metric::Data;
 use otlp_embed::pb::metrics::number_data_point::Value;
 use otlp_embed::pipeline::{Endpoints, Overflow, QueueConfig};
+use otlp_embed::policy::RetryPolicy;
 use otlp_embed::testing::collector::Accepting;
 use otlp_embed::testing::{Answer, Network};
 use otlp_embed::{Code, Config, Exporter, Protocol, Signal};
 use std::time::Duration;
-use support::{SECOND, config, spans, world};
+use support::{SECOND, config, spans, world, world_over};
 
 fn failed(metrics: &SelfMetrics) -> Vec<(String, u64)> {
     let failed = metrics.failed(Signal::Traces);
@@ -108,6 +109,79 @@ fn what_is_given_up_counts_with_its_reason_if_it_was_ever_exported() {
     // The account of a pipeline that is over is kept.
     drop(world.exporter.stats());
     assert_eq!(spans_of(&world.exporter).2.len(), 2);
+}
+
+#[test]
+fn what_is_refused_over_http_fails_by_its_status() {
+    let world = world_over(Protocol::HttpProtobuf);
+    let (pipeline, future) = world.exporter.pipeline(config()).expect("works");
+    drop(world.network.spawn(future));
+    world
+        .collector
+        .answer_next(Answer::status(Code::INVALID_ARGUMENT, "no"));
+    pipeline.try_send(spans(0, 10)).expect("room");
+    world.network.run_for(SECOND);
+    assert_eq!(spans_of(&world.exporter), (0, 0, vec![("400".into(), 10)]));
+    assert_eq!(exports(&world.exporter), 1);
+}
+
+#[test]
+fn what_is_dropped_before_its_first_export_is_no_matter_of_the_exporter() {
+    for (overflow, taken) in [(Overflow::DropNewest, 3), (Overflow::DropOldest, 5)] {
+        let world = world();
+        let queue = QueueConfig::new().with_items_max(30).with_overflow(overflow);
+        let (pipeline, future) = world
+            .exporter
+            .pipeline(config().with_queue(queue))
+            .expect("works");
+        drop(world.network.spawn(future));
+        // Nothing has polled the pipeline's future: nothing is exported yet.
+        let sent = (0..5).map(|at| pipeline.try_send(spans(10 * at, 10)));
+        assert_eq!(sent.filter(Result::is_ok).count(), taken, "{overflow:?}");
+        world.network.run_for(5 * SECOND);
+        let stats = world.exporter.stats();
+        assert_eq!((stats.dropped_total(), stats.delivered), (20, 30), "{overflow:?}");
+        assert_eq!(spans_of(&world.exporter), (0, 30, vec![]), "{overflow:?}");
+    }
+}
+
+#[test]
+fn what_is_evicted_after_an_export_fails_as_evicted() {
+    let world = world();
+    let queue = QueueConfig::new()
+        .with_items_max(10)
+        .with_overflow(Overflow::DropOldest);
+    let config = config()
+        .with_queue(queue)
+        .with_backoff(RetryPolicy::fixed(30 * SECOND));
+    let (pipeline, future) = world.exporter.pipeline(config).expect("works");
+    drop(world.network.spawn(future));
+    world.collector.set_accepting(Accepting::Refuse);
+    pipeline.try_send(spans(0, 10)).expect("room");
+    // The export ends after ten seconds, and its items wait for thirty.
+    world.network.run_for(15 * SECOND);
+    pipeline
+        .try_send(spans(100, 10))
+        .expect("the oldest give way to it");
+    assert_eq!(spans_of(&world.exporter).2, [("evicted".into(), 10)]);
+    world.collector.set_accepting(Accepting::Serve);
+    world.network.run_for(60 * SECOND);
+    assert_eq!(spans_of(&world.exporter), (0, 10, vec![("evicted".into(), 10)]));
+}
+
+#[test]
+fn what_waits_to_be_exported_again_when_a_shutdown_ends_fails_once() {
+    let world = world();
+    world.collector.set_accepting(Accepting::Refuse);
+    let config = config().with_backoff(RetryPolicy::fixed(30 * SECOND));
+    let (pipeline, future) = world.exporter.pipeline(config).expect("works");
+    drop(world.network.spawn(future));
+    pipeline.try_send(spans(0, 10)).expect("room");
+    world.network.run_for(15 * SECOND);
+    assert_eq!(pipeline.stats().total.queued, 10);
+    let report = world.network.block_on(pipeline.shutdown(SECOND));
+    assert_eq!(report.stats.dropped_total(), 10, "{report}");
+    assert_eq!(spans_of(&world.exporter), (0, 0, vec![("shutdown".into(), 10)]));
 }
 
 #[test]

@@ -12,8 +12,9 @@ use alloc::vec::Vec;
 pub struct Managed {
     /// An earlier export of these items was sent whole and not answered.
     pub unanswered: bool,
-    /// A failed attempt ends the export: there is another endpoint that takes it. One that was certainly not processed is
-    /// still sent again.
+    /// A failed attempt ends the export: there is another endpoint that takes it, also where no attempt here can mend the
+    /// failure and the request was certainly not processed, as with a certificate that expired. One that was certainly not
+    /// processed is still sent again where an attempt may help.
     pub is_single: bool,
 }
 

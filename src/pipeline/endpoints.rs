@@ -46,7 +46,8 @@ pub struct Endpoints<R: Runtime> {
 
 impl<R: Runtime> Endpoints<R> {
     /// The first, in order, whose circuit breaker lets through takes every batch; the others stand by. A batch that failed at one
-    /// may go to the next at once.
+    /// may go to the next at once, also where no attempt there can mend it: a certificate that expired, credentials that cannot
+    /// be had. One that a collector has answered for good, as by `UNAUTHENTICATED`, is not sent to another.
     pub fn failover(exporters: impl IntoIterator<Item = Exporter<R>>) -> Self {
         Self {
             legs: Vec::from([exporters.into_iter().collect()]),
@@ -55,7 +56,7 @@ impl<R: Runtime> Endpoints<R> {
     }
 
     /// Those whose circuit breakers let through take batches in turn. A batch that failed at one may go to the next at
-    /// once.
+    /// once; as [`failover`](Self::failover).
     pub fn round_robin(exporters: impl IntoIterator<Item = Exporter<R>>) -> Self {
         Self {
             legs: Vec::from([exporters.into_iter().collect()]),

@@ -84,7 +84,11 @@ impl<P: Connection> Engine<P> {
             }
             machine.start(self.conns[at].id, call);
             if let Err(failure) = started {
-                self.end_attempt(id, AttemptEnd::Call(CallEnd::Unprocessed(failure)));
+                let end = match failure.is_retryable {
+                    true => AttemptEnd::Call(CallEnd::Unprocessed(failure)),
+                    false => AttemptEnd::Unfit(failure),
+                };
+                self.end_attempt(id, end);
             }
         }
     }

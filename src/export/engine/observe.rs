@@ -41,6 +41,7 @@ impl Sign {
             AttemptEnd::NotConnected(..)
             | AttemptEnd::Refused(_)
             | AttemptEnd::NotAuthorized(_)
+            | AttemptEnd::Unfit(_)
             | AttemptEnd::Call(_) => return Self::Bad,
         };
         match policy::classify(answer.result()) {

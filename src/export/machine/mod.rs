@@ -151,6 +151,8 @@ pub(crate) enum AttemptEnd {
     Refused(LastFailure),
     /// No credentials could be had.
     NotAuthorized(Failure),
+    /// The connection cannot carry the request, and none to this endpoint can.
+    Unfit(Failure),
     /// Its call ended.
     Call(CallEnd),
     /// Its request was sent whole on a connection that had been idle, and was closed by the peer without a word.
@@ -434,10 +436,10 @@ impl Machine {
             }
             AttemptEnd::Refused(failure) => {
                 self.last = Some(failure);
-                let verdict = self.failed_for_good(judge.endpoint);
-                return self.settle(Event::GiveUp(verdict));
+                return self.give_up_here(judge.endpoint);
             }
             AttemptEnd::NotAuthorized(failure) => return self.handle_not_authorized(judge, failure),
+            AttemptEnd::Unfit(failure) => return self.handle_failure(judge, failure),
             AttemptEnd::Stale(failure) => {
                 self.request_sent();
                 self.leave_unanswered();
@@ -572,8 +574,7 @@ impl Machine {
         if is_retryable {
             return self.retry_or_give_up(judge, None);
         }
-        let verdict = self.failed_for_good(judge.endpoint);
-        self.settle(Event::GiveUp(verdict))
+        self.give_up_here(judge.endpoint)
     }
 
     fn handle_unprocessed(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
@@ -586,7 +587,11 @@ impl Machine {
             self.retry(judge.now);
             return Next::Resend;
         }
-        self.handle_failure(judge, failure)
+        if failure.is_retryable {
+            return self.handle_failure(judge, failure);
+        }
+        self.last = Some(LastFailure::transport(failure, judge.is_grpc));
+        self.give_up_here(judge.endpoint)
     }
 
     fn handle_failure(&mut self, judge: &mut Judge<'_>, failure: Failure) -> Next {
@@ -621,6 +626,14 @@ impl Machine {
         }
         self.retry(until);
         Next::Retry(until)
+    }
+
+    /// No attempt at this endpoint can mend it, as where its certificate has expired. That says nothing about the request, which
+    /// was not processed: where there is another endpoint, it goes there.
+    fn give_up_here(&mut self, endpoint: &Arc<str>) -> Next {
+        let verdict = self.failed_for_good(endpoint);
+        let goes_on = self.is_single();
+        self.settle_as(Event::GiveUp(verdict), goes_on)
     }
 
     /// When it is too late for another attempt to begin: at the deadline, or where the policy's total time ends.
@@ -671,20 +684,25 @@ impl Machine {
     }
 
     fn settle(&mut self, event: Event) -> Next {
+        self.settle_as(event, false)
+    }
+
+    /// `goes_on` says that another endpoint may deliver it though no attempt here can.
+    fn settle_as(&mut self, event: Event, goes_on: bool) -> Next {
         self.apply(event);
         let part = self.part.take();
         if let (Some(part), true) = (part, self.is_managed() && self.items > 0) {
-            self.hand_back(part);
+            self.hand_back(part, goes_on);
         }
         self.auth = Auth::None;
         Next::Settled
     }
 
     /// What a later export may deliver goes back with the error.
-    fn hand_back(&mut self, part: Part) {
+    fn hand_back(&mut self, part: Part, goes_on: bool) {
         self.state = match mem::replace(&mut self.state, State::Failed) {
             State::Done(Err(error))
-                if error.is_retryable() || error.is_cancelled() || error.is_shutdown() =>
+                if goes_on || error.is_retryable() || error.is_cancelled() || error.is_shutdown() =>
             {
                 if self.is_doubtful && !self.unanswered {
                     // It is about to be sent again, by an export that does not know.

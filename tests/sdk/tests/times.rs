@@ -228,9 +228,7 @@ fn an_open_breaker_keeps_nobody_waiting() {
             .with_retry_policy(RetryPolicy::never())
             .with_timeout(EXPORT);
         let exporter = blocking(config);
-        let breaker = BreakerConfig::default()
-            .with_requests_min(1)
-            .with_open_for(EXPORT);
+        let breaker = BreakerConfig::new().with_requests_min(1).with_open_for(EXPORT);
         let (pipeline, thread) = piped(&exporter, PipelineConfig::new().with_breaker(breaker));
         let (provider, processor) = piping(&pipeline);
         end_spans(&provider, 0, SPANS);

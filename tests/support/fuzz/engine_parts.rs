@@ -104,6 +104,13 @@ struct Export {
     ends: Instant,
 }
 
+impl Export {
+    /// Whether its owner has another endpoint.
+    fn is_single(&self) -> bool {
+        self.managed.is_some_and(|managed| managed.is_single)
+    }
+}
+
 struct Call {
     conn: ConnId,
     number: u16,
@@ -347,7 +354,11 @@ impl Model {
                 self.leave(at, is_final);
             }
             Command::Reset { is_retryable, .. } => self.doubt(at, !is_retryable),
-            Command::Refuse { is_retryable, .. } => self.leave(at, !is_retryable),
+            // Another endpoint may take what this one does not.
+            Command::Refuse { is_retryable, .. } => {
+                let goes_on = self.exports[&self.calls[at].export].is_single();
+                self.leave(at, !is_retryable && !goes_on);
+            }
             // A single record cannot be made smaller.
             _ => self.leave(at, items == 1),
         }
@@ -502,7 +513,7 @@ impl Model {
             }
         }
         if let (Some(remainder), Err(error)) = (&remainder, &outcome) {
-            self.check_remainder(id, remainder, error);
+            self.check_remainder(id, export.is_single(), remainder, error);
         }
         self.owner.retain(|_, owner| *owner != id);
         self.calls.retain(|call| call.export != id);
@@ -544,9 +555,9 @@ impl Model {
     }
 
     /// What comes back is what no answer has settled, each span once.
-    fn check_remainder(&mut self, id: ExportId, remainder: &Remainder, error: &Error) {
+    fn check_remainder(&mut self, id: ExportId, is_single: bool, remainder: &Remainder, error: &Error) {
         assert!(
-            error.is_retryable() || error.is_cancelled() || error.is_shutdown(),
+            is_single || error.is_retryable() || error.is_cancelled() || error.is_shutdown(),
             "{error:?}"
         );
         assert_eq!(remainder.requests.len(), 1, "traces are joined");

@@ -1,0 +1,391 @@
+//! The arguments.
+
+use super::Result;
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use otlp_embed::{Compression, Config, Protocol, Signal, Tls};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is to be generated, and where it is sent.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub signal: Signal,
+    pub until: Until,
+    /// Items a second of each worker; none is as fast as it goes.
+    pub rate: Option<f64>,
+    pub workers: usize,
+    pub batch_size: usize,
+    /// Bytes of text that each item has beside the rest.
+    pub size: usize,
+    pub child_spans: usize,
+    pub service: String,
+    pub runtime: Runtime,
+    pub report: Format,
+    pub protocol: Option<Protocol>,
+    endpoint: Option<String>,
+    is_insecure: bool,
+    headers: Vec<(String, String)>,
+    ca_cert: Option<PathBuf>,
+    client: Option<(PathBuf, PathBuf)>,
+    compression: Option<Compression>,
+    timeout: Option<Duration>,
+}
+
+/// When a worker has done its part.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// After so many traces, data points or records.
+    Count(u64),
+    /// After so long.
+    Elapsed(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    Tokio,
+    Smol,
+    AsyncStd,
+    Blocking,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+impl Runtime {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokio => "tokio",
+            Self::Smol => "smol",
+            Self::AsyncStd => "async-std",
+            Self::Blocking => "blocking",
+        }
+    }
+}
+
+impl Plan {
+    /// Reads the arguments of the process.
+    pub fn from_args() -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches()?;
+        // Clap has seen to it that there is one.
+        let (name, matches) = matches.subcommand().unwrap_or(("traces", &matches));
+        Ok(Self::read(name, matches))
+    }
+
+    fn read(name: &str, matches: &ArgMatches) -> Self {
+        let signal = match name {
+            "metrics" => Signal::Metrics,
+            "logs" => Signal::Logs,
+            _ => Signal::Traces,
+        };
+        let text = |name: &str| matches.get_one::<String>(name).cloned();
+        let number = |name: &str| matches.get_one::<u64>(name).copied().unwrap_or_default();
+        let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
+        let duration = |name: &str| matches.get_one::<Duration>(name).copied();
+        let is_http = matches.get_flag("otlp-http");
+        let protocol = match text("protocol").as_deref() {
+            Some("grpc") => Some(Protocol::Grpc),
+            Some("http/protobuf") => Some(Protocol::HttpProtobuf),
+            Some(_) => Some(Protocol::HttpJson),
+            None if is_http => Some(Protocol::HttpProtobuf),
+            None => None,
+        };
+        Self {
+            signal,
+            until: match duration("duration") {
+                Some(elapsed) => Until::Elapsed(elapsed),
+                None => Until::Count(number(name)),
+            },
+            rate: matches.get_one::<f64>("rate").copied().filter(|rate| *rate > 0.0),
+            workers: number("workers") as usize,
+            batch_size: number("batch-size") as usize,
+            size: number("size") as usize,
+            child_spans: match signal {
+                Signal::Traces => number("child-spans") as usize,
+                _ => 0,
+            },
+            service: text("service").unwrap_or_default(),
+            runtime: match text("runtime").as_deref() {
+                Some("smol") => Runtime::Smol,
+                Some("async-std") => Runtime::AsyncStd,
+                Some("blocking") => Runtime::Blocking,
+                _ => Runtime::Tokio,
+            },
+            report: match text("report").as_deref() {
+                Some("json") => Format::Json,
+                _ => Format::Text,
+            },
+            protocol,
+            endpoint: text("otlp-endpoint"),
+            is_insecure: matches.get_flag("otlp-insecure"),
+            headers: matches
+                .get_many::<(String, String)>("otlp-header")
+                .map(|headers| headers.cloned().collect())
+                .unwrap_or_default(),
+            ca_cert: path("ca-cert"),
+            client: path("client-cert").zip(path("client-key")),
+            compression: match text("compression").as_deref() {
+                Some("gzip") => Some(Compression::Gzip),
+                Some("zstd") => Some(Compression::Zstd),
+                Some(_) => Some(Compression::None),
+                None => None,
+            },
+            timeout: duration("timeout"),
+        }
+    }
+
+    /// The exporter's settings: the environment's, and over them those of the arguments.
+    pub fn config(&self) -> Result<Config> {
+        let mut config = Config::from_env()?.with_user_agent("telemetrygen");
+        let has_endpoint = [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        ]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        let has_protocol = std::env::var_os("OTEL_EXPORTER_OTLP_PROTOCOL").is_some();
+        // As the tool is known: gRPC, unless something says otherwise.
+        let protocol = match self.protocol {
+            None if has_endpoint || has_protocol => None,
+            None => Some(Protocol::Grpc),
+            named => named,
+        };
+        if let Some(protocol) = protocol {
+            config = config.with_protocol(protocol);
+        }
+        let scheme = if self.is_insecure { "http" } else { "https" };
+        match &self.endpoint {
+            Some(url) if url.contains("://") || url.starts_with("unix:") => {
+                config = config.with_endpoint(url)
+            }
+            Some(host) => config = config.with_endpoint(format!("{scheme}://{host}")),
+            None if has_endpoint => {}
+            None => {
+                let port = if protocol.is_none_or(|protocol| protocol == Protocol::Grpc) {
+                    4317
+                } else {
+                    4318
+                };
+                config = config.with_endpoint(format!("http://localhost:{port}"));
+            }
+        }
+        if self.is_insecure {
+            config = config.with_insecure(true);
+        }
+        config = config.with_headers(self.headers.clone());
+        if let Some(compression) = self.compression {
+            config = config.with_compression(compression);
+        }
+        if let Some(timeout) = self.timeout {
+            config = config.with_timeout(timeout);
+        }
+        if self.ca_cert.is_some() || self.client.is_some() {
+            let mut tls = Tls::new();
+            if let Some(path) = &self.ca_cert {
+                tls = tls.with_ca_file(path);
+            }
+            if let Some((certificate, key)) = &self.client {
+                tls = tls.with_client_certificate_files(certificate, key);
+            }
+            config = config.with_tls(tls);
+        }
+        Ok(config)
+    }
+}
+
+fn command() -> Command {
+    Command::new("telemetrygen")
+        .about("Generates traces, metrics or logs, sends them over OTLP, and accounts for every item")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(signal(
+            "traces",
+            "Generates traces, of a root span and its children",
+            "traces",
+        ))
+        .subcommand(signal("metrics", "Generates data points of a sum", "data points"))
+        .subcommand(signal("logs", "Generates log records", "log records"))
+}
+
+fn signal(name: &'static str, about: &'static str, items: &'static str) -> Command {
+    let option = |name: &'static str, value: &'static str, help: String| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    let number = |name: &'static str, default: &'static str, least: u64, help: String| {
+        option(name, "N", help)
+            .value_parser(value_parser!(u64).range(least..=1_000_000_000))
+            .default_value(default)
+    };
+    let choice = |name: &'static str, values: &'static [&'static str], help: &str| {
+        option(name, "NAME", help.into()).value_parser(PossibleValuesParser::new(values))
+    };
+    let mut command = Command::new(name)
+        .about(about)
+        .arg(option(
+            "otlp-endpoint",
+            "HOST:PORT|URL",
+            "Where the collector is. Without a scheme it is reached by TLS, unless --otlp-insecure".into(),
+        ))
+        .arg(
+            Arg::new("otlp-http")
+                .long("otlp-http")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("protocol")
+                .help("Sends over HTTP with protobuf instead of gRPC"),
+        )
+        .arg(
+            Arg::new("otlp-insecure")
+                .long("otlp-insecure")
+                .action(ArgAction::SetTrue)
+                .help("Sends in plain text where the endpoint names no scheme"),
+        )
+        .arg(
+            option(
+                "otlp-header",
+                "NAME=VALUE",
+                "A header of every request; may be repeated".into(),
+            )
+            .action(ArgAction::Append)
+            .value_parser(header),
+        )
+        .arg(
+            option(
+                "ca-cert",
+                "FILE",
+                "Trusts the authorities of this PEM file, and no others".into(),
+            )
+            .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            Arg::new("mtls")
+                .long("mtls")
+                .action(ArgAction::SetTrue)
+                .requires("client-cert")
+                .requires("client-key")
+                .help("Shows the collector a certificate"),
+        )
+        .arg(
+            option("client-cert", "FILE", "The certificate, a PEM file".into())
+                .value_parser(value_parser!(PathBuf))
+                .requires("mtls"),
+        )
+        .arg(
+            option("client-key", "FILE", "Its key, a PEM file".into())
+                .value_parser(value_parser!(PathBuf))
+                .requires("mtls"),
+        )
+        .arg(number(
+            name,
+            "1",
+            1,
+            format!("How many {items} each worker generates"),
+        ))
+        .arg(
+            option(
+                "duration",
+                "TIME",
+                format!("For how long each worker generates, as 10s or 500ms; --{name} is ignored"),
+            )
+            .value_parser(time),
+        )
+        .arg(
+            option(
+                "rate",
+                "PER_SECOND",
+                "Items that each worker generates a second; 0 is as fast as it goes".into(),
+            )
+            .value_parser(rate)
+            .default_value("0"),
+        )
+        .arg(number(
+            "workers",
+            "1",
+            1,
+            "Workers, each with one export under way".into(),
+        ))
+        .arg(number(
+            "batch-size",
+            "100",
+            1,
+            "Items in one export at most".into(),
+        ))
+        .arg(number(
+            "size",
+            "0",
+            0,
+            "Bytes of text that each item carries beside the rest".into(),
+        ))
+        .arg(
+            option("service", "NAME", "The service.name of the resource".into())
+                .default_value("telemetrygen"),
+        )
+        .arg(choice(
+            "protocol",
+            &["grpc", "http/protobuf", "http/json"],
+            "How to speak to the collector",
+        ))
+        .arg(choice(
+            "compression",
+            &["none", "gzip", "zstd"],
+            "How requests are compressed",
+        ))
+        .arg(
+            option(
+                "timeout",
+                "TIME",
+                "The time of each export, retries included".into(),
+            )
+            .value_parser(time),
+        )
+        .arg(
+            choice(
+                "runtime",
+                &["tokio", "smol", "async-std", "blocking"],
+                "What the workers run on",
+            )
+            .default_value("tokio"),
+        )
+        .arg(choice("report", &["text", "json"], "How the account is printed").default_value("text"));
+    if name == "traces" {
+        command = command.arg(number("child-spans", "1", 0, "Children of each root span".into()));
+    }
+    command
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim_matches('"').to_owned())),
+        _ => Err("a header is NAME=VALUE".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1e9).contains(rate));
+    rate.ok_or_else(|| "a rate is a number of items a second, 0 or more".into())
+}
+
+/// A time with its unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let at = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err("a time is a number with a unit: 500ms, 10s, 5m, 1h".into()),
+    };
+    let time = number
+        .parse::<f64>()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number * seconds).ok());
+    let time = time.filter(|time| !time.is_zero() && *time <= Duration::from_secs(366 * 86_400));
+    time.ok_or_else(|| "a time is more than nothing and less than a year: 500ms, 10s, 5m, 1h".into())
+}
