@@ -22,9 +22,10 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// What happens when the queue is full is the choice of the pipeline: see [`Overflow`](crate::pipeline::Overflow). Spans that it
 /// does not take are dropped and counted in [`Pipeline::stats`], also where it was shut down before the provider.
 ///
-/// `force_flush` waits until the collector has answered for everything so far, 5 s at most; it is an error when spans were
-/// lost or rejected, or are still on their way then. `shutdown` does the same within its time and takes nothing after it. The
-/// pipeline goes on, since other signals share it.
+/// `force_flush` waits until the collector has answered for everything that is queued, 5 s at most; it is an error when some of
+/// that was lost or rejected, or is still on its way then. What was lost before the call is in [`Pipeline::stats`], and the
+/// observer was told. `shutdown` does the same within its time and takes nothing after it. The pipeline goes on, since other
+/// signals share it.
 ///
 /// # Cancel safety
 ///

@@ -121,7 +121,7 @@ class Scenario:
         self.children.append(child)
         return child
 
-    def run(self, server, driver, adapter, answers, arguments):
+    def run(self, server, driver, adapter, answers, arguments, seconds=DRIVER_SECONDS):
         """The manifest and the record of one run."""
         try:
             port = server.start(self, answers)
@@ -129,9 +129,9 @@ class Scenario:
             command = [*driver, "--adapter", adapter, "--manifest", manifest, *server.reach(port)]
             child = self.child("driver", [*command, *arguments], pipes=False)
             try:
-                code = child.process.wait(DRIVER_SECONDS)
+                code = child.process.wait(seconds)
             except subprocess.TimeoutExpired:
-                raise Failed(f"the driver is not done after {DRIVER_SECONDS} s: {child.tail()}") from None
+                raise Failed(f"the driver is not done after {seconds} s: {child.tail()}") from None
             if code != 0:
                 raise Failed(f"the driver ended with {code}: {child.tail()}")
             try:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import fleet
+import sdk
 import verify
 from peers import Answers, Grpcio, GrpcJs
 from processes import Failed, Scenario
@@ -75,6 +76,26 @@ def run_fleets(driver, adapters, folder, only):
             passed += 1
             print(f"ok   {name}: {said} ({time.monotonic() - began:.1f} s)", flush=True)
             shutil.rmtree(folder / name)
+    return passed, failed
+
+
+def run_sdk(driver, folder, only):
+    """As `run_all`, with the OpenTelemetry SDK before the exporter."""
+    passed = failed = 0
+    for check, place in sdk.everything():
+        name = f"sdk-{place}-{check.__name__}"
+        if only not in name:
+            continue
+        began = time.monotonic()
+        try:
+            said = sdk.run(check, place, name, folder / name, driver)
+        except Failed as failure:
+            failed += 1
+            print(f"FAIL {name}: {failure} (logs: {folder / name})", flush=True)
+            continue
+        passed += 1
+        print(f"ok   {name}: {said} ({time.monotonic() - began:.1f} s)", flush=True)
+        shutil.rmtree(folder / name)
     return passed, failed
 
 
@@ -156,6 +177,10 @@ def main():
         )
         fleets = run_fleets([options.driver], options.adapter or THOROUGH, folder, options.only)
         passed, failed = passed + fleets[0], failed + fleets[1]
+        # The SDK is driven over plain sockets.
+        if "blocking" in (options.adapter or THOROUGH):
+            with_sdk = run_sdk([options.driver], folder, options.only)
+            passed, failed = passed + with_sdk[0], failed + with_sdk[1]
     if not failed:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{passed} passed, {failed} failed")

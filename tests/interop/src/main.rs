@@ -8,6 +8,7 @@ mod deliver;
 mod manifest;
 mod options;
 mod plan;
+mod sdk;
 
 use manifest::Manifest;
 use options::{Options, USAGE};
@@ -34,6 +35,10 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let manifest = Manifest::create(&options.manifest)?;
     if let Some(how) = options.deliver {
         deliver::deliver(options, how, &manifest)?;
+        return Ok(manifest.close()?);
+    }
+    if let Some(how) = options.sdk {
+        sdk::run(options, how, &manifest).map_err(|error| error.to_string())?;
         return Ok(manifest.close()?);
     }
     let stats = adapters::send(options, &manifest)?;

@@ -33,12 +33,23 @@ const DELIVERIES: [(&str, Deliver); 4] = [
     ("fan-out", Deliver::FanOut),
 ];
 
+const SDKS: [(&str, Sdk); 2] = [
+    ("batch-processor", Sdk::BatchProcessor),
+    ("span-processor", Sdk::SpanProcessor),
+];
+const PLACES: [(&str, Place); 3] = [
+    ("none", Place::None),
+    ("current-thread", Place::CurrentThread),
+    ("one-worker", Place::OneWorker),
+];
+
 /// What the command line may hold.
 pub const USAGE: &str =
     "usage: interop --adapter tokio|smol|futures-io|blocking|custom --endpoint URL --manifest FILE
                [--protocol grpc|http/protobuf|http/json] [--compression none|gzip|zstd]
                [--ca FILE] [--cert FILE --key FILE] [--signal traces|metrics|logs]
                [--deliver one|failover|round-robin|fan-out [--endpoint URL]...]
+               [--sdk batch-processor|span-processor [--place none|current-thread|one-worker]]
                [--callers N] [--batches N] [--items N] [--batch-bytes N] [--big-bytes N]";
 
 /// Where sockets and time come from.
@@ -69,6 +80,26 @@ pub enum Deliver {
     FanOut,
 }
 
+/// What stands between the SDK's provider and the exporter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sdk {
+    /// The SDK's batch processor with `sdk::SpanExporter`.
+    BatchProcessor,
+    /// `sdk::SpanProcessor` with a pipeline.
+    SpanProcessor,
+}
+
+/// The thread that ends the spans and shuts down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One without an async runtime.
+    None,
+    /// That of tokio's `current_thread`.
+    CurrentThread,
+    /// The only worker of a tokio runtime.
+    OneWorker,
+}
+
 /// What to send, through what, where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -78,6 +109,10 @@ pub struct Options {
     pub endpoints: Vec<String>,
     /// How a pipeline delivers, where one is to.
     pub deliver: Option<Deliver>,
+    /// How the SDK is used, where it is.
+    pub sdk: Option<Sdk>,
+    /// Where the SDK is used.
+    pub place: Place,
     /// The file that tells what was sent.
     pub manifest: PathBuf,
     /// How requests are put on the wire.
@@ -113,6 +148,7 @@ impl Options {
         let (mut protocol, mut compression) = (Protocol::Grpc, Compression::None);
         let (mut ca, mut cert, mut key, mut signal) = (None, None, None, Signal::Traces);
         let (mut callers, mut batches, mut items, mut batch_bytes, mut big_bytes) = (4, 20, 500, 0, 0);
+        let (mut sdk, mut place) = (None, Place::None);
         while let Some(name) = arguments.next() {
             let value = arguments
                 .next()
@@ -121,6 +157,8 @@ impl Options {
                 "--adapter" => adapter = Some(named(&name, &value, &ADAPTERS)?),
                 "--endpoint" => endpoints.push(value),
                 "--deliver" => deliver = Some(named(&name, &value, &DELIVERIES)?),
+                "--sdk" => sdk = Some(named(&name, &value, &SDKS)?),
+                "--place" => place = named(&name, &value, &PLACES)?,
                 "--manifest" => manifest = Some(PathBuf::from(value)),
                 "--callers" => callers = number(&name, &value)?,
                 "--batches" => batches = number(&name, &value)?,
@@ -147,10 +185,15 @@ impl Options {
                 "several times --endpoint goes with --deliver failover, round-robin or fan-out".into(),
             );
         }
+        if sdk.is_some() && adapter != Some(Adapter::Blocking) {
+            return Err("--sdk goes with --adapter blocking".into());
+        }
         Ok(Self {
             adapter: adapter.ok_or("--adapter is missing")?,
             endpoints,
             deliver,
+            sdk,
+            place,
             manifest: manifest.ok_or("--manifest is missing")?,
             protocol,
             compression,
@@ -212,6 +255,8 @@ mod tests {
                 &*format!("{complete} --protocol smtp"),
                 "--protocol does not take",
             ),
+            (&*format!("{complete} --sdk span-processor"), "--sdk goes with"),
+            (&*format!("{complete} --place moon"), "--place does not take"),
             (&*format!("{complete} --callers 0"), "must be more than 0"),
             (&*format!("{complete} --colour red"), "unknown option --colour"),
         ] {

@@ -137,7 +137,6 @@ fn queued_increments_outlive_a_collector_that_dies_and_returns() {
         assert_eq!(values, made, "{protocol:?}");
         assert_eq!(values.iter().sum::<u64>(), increments.sum());
         assert_all_delivered(&report.stats, u64::from(increments.made));
-        assert_eq!(report.stats.possible_duplicates, 0);
         thread.join().expect("no panic");
     }
 }

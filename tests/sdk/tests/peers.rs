@@ -7,67 +7,109 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use otlp_embed::pipeline::PipelineConfig;
 use otlp_embed::policy::RetryPolicy;
+use otlp_embed::rt::Runtime;
 use otlp_embed::testing::collector::{Accepting, Builder, RawAnswer};
 use otlp_embed::testing::{Answer, Collector};
-use otlp_embed::{Config, DropReason, Exporter, Protocol, Stats, rt, sdk};
+use otlp_embed::{Config, DropReason, Exporter, OtlpExportFuture, Protocol, Stats, rt, sdk};
 use running::{
     LONG, accepted_seen, assert_all_delivered, assert_settled, batching, config, end_spans, within,
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 const BATCH: usize = 100;
 const ITEMS: u64 = BATCH as u64;
 /// The time of an export.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(1);
 const HTTP: [Protocol; 2] = [Protocol::HttpProtobuf, Protocol::HttpJson];
 const ALL: [Protocol; 3] = [Protocol::Grpc, Protocol::HttpProtobuf, Protocol::HttpJson];
 
 /// A provider with the SDK's batch processor, over our exporter, and a peer.
 struct Pair {
     collector: Collector,
-    exporter: Exporter<rt::Blocking>,
+    account: Arc<dyn Fn() -> Stats + Send + Sync>,
     provider: SdkTracerProvider,
 }
 
+/// Who serves the sockets while the SDK's thread waits.
+#[derive(Clone, Copy, Debug)]
+enum Shell {
+    Blocking,
+    Tokio,
+    Smol,
+}
+
+/// Runs a test over each shell, at a time.
+fn over_each_shell(test: fn(Shell)) {
+    let runs = [Shell::Blocking, Shell::Tokio, Shell::Smol].map(|shell| {
+        thread::Builder::new()
+            .name(format!("over {shell:?}"))
+            .spawn(move || test(shell))
+            .expect("a thread")
+    });
+    let ended = runs.map(thread::JoinHandle::join);
+    assert!(ended.iter().all(Result::is_ok), "see the panic of its thread");
+}
+
+/// A runtime of tokio's that nobody here waits for.
+fn tokio_elsewhere() -> rt::Tokio {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    });
+    rt::Tokio::with_handle(runtime.handle().clone()).expect("it has all drivers")
+}
+
 impl Pair {
-    fn new(protocol: Protocol) -> Self {
-        Self::with(protocol, Collector::builder())
-    }
-
-    fn with(protocol: Protocol, builder: Builder) -> Self {
-        let collector = builder.start().expect("a collector");
+    fn new(shell: Shell, protocol: Protocol) -> Self {
+        let collector = Collector::start().expect("a collector");
         let config = config(&collector, protocol);
-        Self::over(collector, config)
+        Self::over(shell, collector, config)
     }
 
-    fn over(collector: Collector, config: Config) -> Self {
-        let exporter = config
+    fn over(shell: Shell, collector: Collector, config: Config) -> Self {
+        let config = config
             .with_timeout(TIMEOUT)
-            .with_retry_policy(RetryPolicy::fixed(Duration::from_millis(10)))
-            .build(rt::Blocking::new().expect("a runtime"))
-            .expect("an exporter");
+            .with_retry_policy(RetryPolicy::fixed(Duration::from_millis(10)));
+        match shell {
+            Shell::Blocking => Self::built(collector, config, rt::Blocking::new().expect("a runtime")),
+            Shell::Tokio => Self::built(collector, config, tokio_elsewhere()),
+            Shell::Smol => Self::built(collector, config, rt::Smol::new()),
+        }
+    }
+
+    fn built<R>(collector: Collector, config: Config, runtime: R) -> Self
+    where
+        R: Runtime + 'static,
+        Exporter<R>: Send + Sync,
+        OtlpExportFuture<R>: Send,
+    {
+        let exporter = config.build(runtime).expect("an exporter");
         let provider = batching(sdk::SpanExporter::new(&exporter), 2048);
         Self {
             collector,
-            exporter,
+            account: Arc::new(move || exporter.stats()),
             provider,
         }
     }
 
-    /// Exports the spans from this number on, as one batch, and waits for the verdict: three times its time is a hang.
+    /// Exports the spans from this number on, as one batch, and waits for the verdict: ten times its time is a hang.
     fn flush(&self, from: usize) -> OTelSdkResult {
         end_spans(&self.provider, from, from + BATCH);
         let provider = self.provider.clone();
-        within(3 * TIMEOUT, "force_flush", move || provider.force_flush())
+        within(10 * TIMEOUT, "force_flush", move || provider.force_flush())
     }
 
     fn stats(&self) -> Stats {
-        let stats = self.exporter.stats();
+        let stats = (self.account)();
         assert_settled(&stats);
         stats
     }
@@ -101,7 +143,7 @@ impl Pair {
 /// A provider tells the errors of its processors within one of its own.
 fn assert_timeout(result: OTelSdkResult) {
     let text = format!("{result:?}");
-    assert!(result.is_err() && text.contains("Timeout(2s)"), "{text}");
+    assert!(result.is_err() && text.contains("Timeout(1s)"), "{text}");
 }
 
 /// The words of a failure that is no timeout.
@@ -125,51 +167,59 @@ fn undecodable(status: &str) -> Answer {
 /// spec 18, 44.
 #[test]
 fn undecodable_details_are_an_error_and_no_panic() {
-    let pair = Pair::new(Protocol::Grpc);
-    pair.collector.answer(undecodable("3"));
-    let text = failure(pair.flush(0));
-    assert!(text.contains("INVALID_ARGUMENT"), "{text}");
-    let stats = pair.stats();
-    assert_eq!(stats.settled().total() - stats.delivered, ITEMS, "{stats:?}");
-    assert_eq!(stats.delivered, 0);
-    pair.recovers(0);
+    over_each_shell(|shell| {
+        let pair = Pair::new(shell, Protocol::Grpc);
+        pair.collector.answer(undecodable("3"));
+        let text = failure(pair.flush(0));
+        assert!(text.contains("INVALID_ARGUMENT"), "{text}");
+        let stats = pair.stats();
+        assert_eq!(stats.settled().total() - stats.delivered, ITEMS, "{stats:?}");
+        assert_eq!(stats.delivered, 0);
+        pair.recovers(0);
+    });
 }
 
 #[test]
 fn undecodable_details_of_a_failure_that_passes_are_retried() {
-    let pair = Pair::new(Protocol::Grpc);
-    pair.collector.answer_next(undecodable("14"));
-    pair.outlives("undecodable details");
+    over_each_shell(|shell| {
+        let pair = Pair::new(shell, Protocol::Grpc);
+        pair.collector.answer_next(undecodable("14"));
+        pair.outlives("undecodable details");
+    });
 }
 
 /// spec 49.
 #[test]
 fn trailers_that_never_come_end_at_the_deadline() {
-    for answer in [Answer::HeadersOnly, Answer::NoTrailers, Answer::Never] {
-        let pair = Pair::new(Protocol::Grpc);
-        pair.collector.answer(answer);
-        assert_timeout(pair.flush(0));
-        let stats = pair.stats();
-        assert_eq!(stats.unknown, ITEMS, "sent whole and not answered: {stats:?}");
-        pair.recovers(0);
-    }
+    over_each_shell(|shell| {
+        for answer in [Answer::HeadersOnly, Answer::NoTrailers, Answer::Never] {
+            let pair = Pair::new(shell, Protocol::Grpc);
+            pair.collector.answer(answer);
+            assert_timeout(pair.flush(0));
+            let stats = pair.stats();
+            assert_eq!(stats.unknown, ITEMS, "sent whole and not answered: {stats:?}");
+            pair.recovers(0);
+        }
+    });
 }
 
 /// spec 49, and 53 where a success was seen.
 #[test]
 fn http_heads_without_an_end_end_at_the_deadline() {
-    for protocol in HTTP {
-        for answer in [Answer::HeadersOnly, Answer::NoTrailers, Answer::Never] {
-            let pair = Pair::new(protocol);
-            pair.collector.answer(answer.clone());
-            let result = pair.flush(0);
-            let stats = pair.stats();
-            assert_eq!(pair.collector.counters().requests, 1, "{answer:?} was sent again");
-            assert_eq!(result.is_ok(), stats.delivered == ITEMS, "{result:?} {stats:?}");
-            assert_eq!(stats.delivered + stats.unknown, ITEMS, "{answer:?}: {stats:?}");
-            pair.recovers(0);
+    over_each_shell(|shell| {
+        for protocol in HTTP {
+            for answer in [Answer::HeadersOnly, Answer::NoTrailers, Answer::Never] {
+                let pair = Pair::new(shell, protocol);
+                pair.collector.answer(answer.clone());
+                let result = pair.flush(0);
+                let stats = pair.stats();
+                assert_eq!(pair.collector.counters().requests, 1, "{answer:?} was sent again");
+                assert_eq!(result.is_ok(), stats.delivered == ITEMS, "{result:?} {stats:?}");
+                assert_eq!(stats.delivered + stats.unknown, ITEMS, "{answer:?}: {stats:?}");
+                pair.recovers(0);
+            }
         }
-    }
+    });
 }
 
 fn goaway() -> Answer {
@@ -182,57 +232,64 @@ fn goaway() -> Answer {
 /// spec 46, 47: known not to be processed, so nothing is sent twice that may have been taken.
 #[test]
 fn refused_streams_are_sent_again_without_a_duplicate() {
-    for (fault, answer) in [("GOAWAY 0", goaway()), ("REFUSED_STREAM", Answer::Reset(7))] {
-        let pair = Pair::new(Protocol::Grpc);
-        pair.collector.answer_next(answer.clone());
-        pair.collector.answer_next(answer);
-        let stats = {
-            pair.flush(0).expect("it is sent again");
-            pair.stats()
-        };
-        assert_all_delivered(&stats, ITEMS);
-        assert_eq!(stats.possible_duplicates, 0, "{fault}: {stats:?}");
-        assert_eq!(pair.collector.counters().requests, 3, "{fault} was not met");
-        pair.recovers(1);
-    }
+    over_each_shell(|shell| {
+        for (fault, answer) in [("GOAWAY 0", goaway()), ("REFUSED_STREAM", Answer::Reset(7))] {
+            let pair = Pair::new(shell, Protocol::Grpc);
+            pair.collector.answer_next(answer.clone());
+            pair.collector.answer_next(answer);
+            let stats = {
+                pair.flush(0).expect("it is sent again");
+                pair.stats()
+            };
+            assert_all_delivered(&stats, ITEMS);
+            assert_eq!(stats.possible_duplicates, 0, "{fault}: {stats:?}");
+            assert_eq!(pair.collector.counters().requests, 3, "{fault} was not met");
+            pair.recovers(1);
+        }
+    });
 }
 
 /// spec 22, 25: what was sent whole may have been taken, and is told.
 #[test]
 fn connections_that_end_in_a_call_are_replaced() {
-    for protocol in ALL {
-        for fault in [Answer::AbortConnection, Answer::CloseConnection] {
-            let pair = Pair::new(protocol);
-            pair.collector.answer_next(fault.clone());
-            pair.collector.answer_next(fault);
-            pair.outlives("an end of the connection");
+    over_each_shell(|shell| {
+        for protocol in ALL {
+            for fault in [Answer::AbortConnection, Answer::CloseConnection] {
+                let pair = Pair::new(shell, protocol);
+                pair.collector.answer_next(fault.clone());
+                pair.collector.answer_next(fault);
+                pair.outlives("an end of the connection");
+            }
         }
-    }
+    });
 }
 
 /// spec 22, 17.
 #[test]
 fn a_close_after_accept_is_outlived() {
-    for protocol in ALL {
-        let pair = Pair::new(protocol);
-        pair.collector.set_accepting(Accepting::CloseAtOnce).expect("set");
-        end_spans(&pair.provider, 0, BATCH);
-        let provider = pair.provider.clone();
-        let flush = thread::spawn(move || provider.force_flush());
-        // Two connections that were closed make the fault sure.
-        within(LONG, "the second attempt", {
-            let exporter = pair.exporter.clone();
-            move || {
-                while exporter.stats().retries < 2 {
-                    thread::yield_now();
+    over_each_shell(|shell| {
+        for protocol in ALL {
+            let pair = Pair::new(shell, protocol);
+            pair.collector.set_accepting(Accepting::CloseAtOnce).expect("set");
+            end_spans(&pair.provider, 0, BATCH);
+            let provider = pair.provider.clone();
+            let flush = thread::spawn(move || provider.force_flush());
+            // Two connections that were closed make the fault sure.
+            within(LONG, "the second attempt", {
+                let account = Arc::clone(&pair.account);
+                move || {
+                    while account().retries < 2 {
+                        thread::yield_now();
+                    }
                 }
-            }
-        });
-        pair.collector.set_accepting(Accepting::Serve).expect("set");
-        within(3 * TIMEOUT, "force_flush", || flush.join().expect("no panic")).expect("it is served again");
-        assert_all_delivered(&pair.stats(), ITEMS);
-        pair.recovers(1);
-    }
+            });
+            pair.collector.set_accepting(Accepting::Serve).expect("set");
+            within(10 * TIMEOUT, "force_flush", || flush.join().expect("no panic"))
+                .expect("it is served again");
+            assert_all_delivered(&pair.stats(), ITEMS);
+            pair.recovers(1);
+        }
+    });
 }
 
 /// What a gate does with the first connections.
@@ -267,7 +324,7 @@ fn gate(to: SocketAddr, trick: Trick) -> (SocketAddr, Arc<AtomicUsize>) {
 fn play(mut client: TcpStream, trick: Trick) -> io::Result<()> {
     let mut buffer = [0; 16 << 10];
     if let Trick::HalfCloseLater | Trick::Reset = trick {
-        client.read(&mut buffer[..1])?;
+        client.read_exact(&mut buffer[..1])?;
     }
     if let Trick::Reset = trick {
         // What lies unread makes the close a reset.
@@ -293,38 +350,42 @@ fn forward(mut client: TcpStream, to: SocketAddr) -> io::Result<()> {
 /// spec 22, 49.
 #[test]
 fn resets_and_half_closed_connections_are_replaced() {
-    for protocol in ALL {
-        for trick in [Trick::HalfClose, Trick::HalfCloseLater, Trick::Reset] {
-            let collector = Collector::start().expect("a collector");
-            let (addr, met) = gate(collector.addr(), trick);
-            let config = Config::new()
-                .with_protocol(protocol)
-                .with_endpoint(format!("http://{addr}"));
-            let pair = Pair::over(collector, config);
-            pair.outlives("a half that is closed");
-            assert!(met.load(Ordering::Relaxed) >= 3, "{trick:?} was not met");
+    over_each_shell(|shell| {
+        for protocol in ALL {
+            for trick in [Trick::HalfClose, Trick::HalfCloseLater, Trick::Reset] {
+                let collector = Collector::start().expect("a collector");
+                let (addr, met) = gate(collector.addr(), trick);
+                let config = Config::new()
+                    .with_protocol(protocol)
+                    .with_endpoint(format!("http://{addr}"));
+                let pair = Pair::over(shell, collector, config);
+                pair.outlives("a half that is closed");
+                assert!(met.load(Ordering::Relaxed) >= 3, "{trick:?} was not met");
+            }
         }
-    }
+    });
 }
 
 /// spec 19, 45: also from a proxy that knows no gRPC.
 #[test]
 fn statuses_of_a_proxy_are_retried() {
-    for protocol in ALL {
-        for status in [429, 502, 503, 504] {
-            let pair = Pair::new(protocol);
-            pair.collector.answer_next(Answer::HttpStatus(status));
-            pair.outlives(&format!("a proxy's {status} before {protocol:?}"));
+    over_each_shell(|shell| {
+        for protocol in ALL {
+            for status in [429, 502, 503, 504] {
+                let pair = Pair::new(shell, protocol);
+                pair.collector.answer_next(Answer::HttpStatus(status));
+                pair.outlives(&format!("a proxy's {status} before {protocol:?}"));
+            }
         }
-    }
+    });
 }
 
 /// Six providers export at a time over one exporter: none of their batches is lost or repeated.
-fn six_callers(builder: Builder) -> Collector {
+fn six_callers(protocol: Protocol, builder: Builder) -> Collector {
     const CALLERS: usize = 6;
     const EACH: usize = 4_000;
     let collector = builder.start().expect("a collector");
-    let exporter = config(&collector, Protocol::Grpc)
+    let exporter = config(&collector, protocol)
         .build(rt::Blocking::new().expect("a runtime"))
         .expect("an exporter");
     let callers: Vec<_> = (0..CALLERS)
@@ -351,49 +412,59 @@ fn six_callers(builder: Builder) -> Collector {
 #[test]
 fn one_stream_at_a_time_loses_nothing_of_six_callers() {
     let answer = Answer::Ok.after(Duration::from_millis(2));
-    six_callers(Collector::builder().max_concurrent_streams(1).answer(answer));
+    six_callers(
+        Protocol::Grpc,
+        Collector::builder().max_concurrent_streams(1).answer(answer),
+    );
 }
 
 /// spec 47.
 #[test]
 fn connections_of_old_age_lose_nothing_under_load() {
-    let answer = Answer::Ok.after(Duration::from_millis(2));
-    let collector = six_callers(Collector::builder().requests_per_connection(3).answer(answer));
-    let connections = collector.connections().len();
-    assert!(connections >= 6000 * 4 / 512 / 3 / 2, "{connections} connections");
+    for protocol in ALL {
+        let answer = Answer::Ok.after(Duration::from_millis(2));
+        let aging = Collector::builder().requests_per_connection(3).answer(answer);
+        let collector = six_callers(protocol, aging);
+        let connections = collector.connections().len();
+        assert!(connections >= 6000 * 4 / 512 / 3 / 2, "{connections} connections");
+    }
 }
 
 /// spec 49, 53: the status was a success, so it is not sent again, and the deadline holds.
 #[test]
 fn a_body_that_dribbles_ends_at_the_deadline() {
-    for protocol in HTTP {
-        let pair = Pair::new(protocol);
-        let body = RawAnswer::new(200)
-            .header("content-type", content_type(protocol))
-            .data(&b" "[..])
-            .endless()
-            .paced(Duration::from_millis(50));
-        pair.collector.answer(Answer::Raw(body));
-        let result = pair.flush(0);
-        told_and_not_repeated(&pair, &result);
-        pair.recovers(1);
-    }
+    over_each_shell(|shell| {
+        for protocol in HTTP {
+            let pair = Pair::new(shell, protocol);
+            let body = RawAnswer::new(200)
+                .header("content-type", content_type(protocol))
+                .data(&b" "[..])
+                .endless()
+                .paced(Duration::from_millis(50));
+            pair.collector.answer(Answer::Raw(body));
+            let result = pair.flush(0);
+            told_and_not_repeated(&pair, &result);
+            pair.recovers(1);
+        }
+    });
 }
 
 /// spec 3, 4, 52.
 #[test]
 fn an_endless_body_is_capped() {
-    for protocol in HTTP {
-        let pair = Pair::new(protocol);
-        let body = RawAnswer::new(200)
-            .header("content-type", content_type(protocol))
-            .data(vec![b' '; 1 << 20])
-            .endless();
-        pair.collector.answer(Answer::Raw(body));
-        let result = pair.flush(0);
-        told_and_not_repeated(&pair, &result);
-        pair.recovers(1);
-    }
+    over_each_shell(|shell| {
+        for protocol in HTTP {
+            let pair = Pair::new(shell, protocol);
+            let body = RawAnswer::new(200)
+                .header("content-type", content_type(protocol))
+                .data(vec![b' '; 1 << 20])
+                .endless();
+            pair.collector.answer(Answer::Raw(body));
+            let result = pair.flush(0);
+            told_and_not_repeated(&pair, &result);
+            pair.recovers(1);
+        }
+    });
 }
 
 /// A gzip body of so many spaces, a hundredth and a half as long: each of its codes says "258 more of these".
@@ -426,19 +497,21 @@ fn bomb(len: usize) -> Vec<u8> {
 /// spec 3, 52: 256 MiB in less than two.
 #[test]
 fn a_gzip_bomb_is_capped() {
-    let body = bomb(256 << 20);
-    assert!(body.len() < 2 << 20);
-    for protocol in HTTP {
-        let pair = Pair::new(protocol);
-        let bomb = RawAnswer::new(200)
-            .header("content-type", content_type(protocol))
-            .header("content-encoding", "gzip")
-            .data(body.clone());
-        pair.collector.answer(Answer::Raw(bomb));
-        let result = pair.flush(0);
-        told_and_not_repeated(&pair, &result);
-        pair.recovers(1);
-    }
+    over_each_shell(|shell| {
+        let body = bomb(256 << 20);
+        assert!(body.len() < 2 << 20);
+        for protocol in HTTP {
+            let pair = Pair::new(shell, protocol);
+            let bomb = RawAnswer::new(200)
+                .header("content-type", content_type(protocol))
+                .header("content-encoding", "gzip")
+                .data(body.clone());
+            pair.collector.answer(Answer::Raw(bomb));
+            let result = pair.flush(0);
+            told_and_not_repeated(&pair, &result);
+            pair.recovers(1);
+        }
+    });
 }
 
 fn content_type(protocol: Protocol) -> &'static str {
@@ -463,25 +536,27 @@ fn told_and_not_repeated(pair: &Pair, result: &OTelSdkResult) {
 /// spec 53: an error that names the place, and nothing goes there.
 #[test]
 fn redirects_are_told_and_not_followed() {
-    for protocol in ALL {
-        for status in [301, 307] {
-            let elsewhere = Collector::start().expect("a collector");
-            let pair = Pair::new(protocol);
-            let location = format!("{}/v1/traces", elsewhere.endpoint());
-            let redirect = RawAnswer::new(status).header("location", &location);
-            pair.collector.answer(Answer::Raw(redirect));
-            let text = failure(pair.flush(0));
-            assert!(text.contains(&location), "{text}");
-            let stats = pair.stats();
-            assert_eq!(
-                stats.dropped_for(DropReason::NotRetryable) + stats.rejected,
-                ITEMS,
-                "{stats:?}"
-            );
-            assert_eq!(elsewhere.counters().connections, 0);
-            pair.recovers(0);
+    over_each_shell(|shell| {
+        for protocol in ALL {
+            for status in [301, 307] {
+                let elsewhere = Collector::start().expect("a collector");
+                let pair = Pair::new(shell, protocol);
+                let location = format!("{}/v1/traces", elsewhere.endpoint());
+                let redirect = RawAnswer::new(status).header("location", &location);
+                pair.collector.answer(Answer::Raw(redirect));
+                let text = failure(pair.flush(0));
+                assert!(text.contains(&location), "{text}");
+                let stats = pair.stats();
+                assert_eq!(
+                    stats.dropped_for(DropReason::NotRetryable) + stats.rejected,
+                    ITEMS,
+                    "{stats:?}"
+                );
+                assert_eq!(elsewhere.counters().connections, 0);
+                pair.recovers(0);
+            }
         }
-    }
+    });
 }
 
 /// The SDK's queue of 2,048 spans drops most of a flood, and tells nobody how many; a pipeline takes it.

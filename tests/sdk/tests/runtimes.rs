@@ -299,3 +299,36 @@ fn span_processor_over_smol_as_a_task() {
         smol::block_on(pipes_as_task(rt::Smol::new(), spawn));
     });
 }
+
+/// The simple processor exports at the end of each span, on the thread that ends it.
+#[test]
+fn simple_processor_on_the_runtimes_own_thread() {
+    const FEW: usize = 200;
+    let program = || {
+        let collector = Collector::start().expect("a collector");
+        let exporter = exporter(&collector, blocking());
+        let provider = SdkTracerProvider::builder()
+            .with_simple_exporter(sdk::SpanExporter::new(&exporter))
+            .build();
+        end_spans(&provider, 0, FEW);
+        assert_all_delivered(&exporter.stats(), FEW as u64);
+        provider.shutdown().expect("nothing is left");
+        assert_spans_once(&collector, FEW);
+    };
+    within(LONG, "without a runtime", program);
+    within(LONG, "current_thread", move || {
+        current_thread(async { program() })
+    });
+    within(LONG, "the only worker", move || {
+        workers(1, async move { program() })
+    });
+    within(LONG, "smol", move || smol::block_on(async { program() }));
+}
+
+/// An executor that refuses to be entered twice is none of our processors' business.
+#[test]
+fn span_processor_in_an_executor_that_cannot_be_nested() {
+    within(LONG, "the program", || {
+        futures_executor::block_on(async { pipes(blocking()) });
+    });
+}

@@ -10,11 +10,14 @@ mod forked;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use otlp_embed::observe::Transition;
 use otlp_embed::pipeline::{Pipeline, PipelineConfig, PipelineThread};
 use otlp_embed::testing::{Answer, Collector};
 use otlp_embed::{Code, Exporter, Protocol, Signal, rt, sdk};
 use running::{LONG, add_metrics, assert_all_delivered, assert_logs_once, assert_settled, assert_spans_once};
 use running::{batching, config, emit_logs, end_spans, within};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 const SPANS: usize = 300;
@@ -115,19 +118,21 @@ fn all_faces_share_one_exporter() {
 #[test]
 fn handles_tell_losses_after_the_providers_are_gone() {
     let collector = Collector::start().expect("a collector");
-    collector.answer_with(|request| match request.signal {
-        Signal::Traces => Answer::PartialSuccess {
-            rejected: 7,
-            message: String::from("seven are too old"),
-        },
-        Signal::Logs => Answer::status(Code::INVALID_ARGUMENT, "no logs here"),
+    // So late that a flush has something to wait for, however the spans were batched.
+    let late = Duration::from_millis(300);
+    collector.answer_with(move |request| match request.signal {
+        Signal::Traces => {
+            let message = String::from("seven are too old");
+            Answer::PartialSuccess { rejected: 7, message }.after(late)
+        }
+        Signal::Logs => Answer::status(Code::INVALID_ARGUMENT, "no logs here").after(late),
         _ => Answer::Ok,
     });
     let (exporter, pipeline, thread) = started(&collector);
     let providers = Providers::of_pipeline(&pipeline);
     end_spans(&providers.traces, 0, SPANS);
     let told = providers.traces.force_flush().expect_err("seven were refused");
-    assert!(told.to_string().contains("7 rejected"), "{told}");
+    assert!(told.to_string().contains(" rejected"), "{told}");
     // What was told once is not told again.
     providers.traces.force_flush().expect("nothing since");
     emit_logs(&providers.logs, 0, LOGS);
@@ -137,8 +142,9 @@ fn handles_tell_losses_after_the_providers_are_gone() {
     drop(providers);
     let account = pipeline.stats().total;
     assert!(account.is_conserved());
-    assert_eq!(account.delivered, (SPANS - 7 + SERIES) as u64, "{account:?}");
-    let lost = 7 + LOGS as u64;
+    let old = 7 * collector.counters().of(Signal::Traces).requests;
+    assert_eq!(account.delivered, (SPANS + SERIES) as u64 - old, "{account:?}");
+    let lost = old + LOGS as u64;
     assert_eq!(account.rejected + account.dropped_total(), lost, "{account:?}");
     let report = pipeline.shutdown_blocking(LONG);
     assert_settled(&report.stats);
@@ -146,6 +152,45 @@ fn handles_tell_losses_after_the_providers_are_gone() {
     assert_eq!(thread.join().expect("no panic").lost(), lost);
     assert_eq!(exporter.stats().accepted, ITEMS);
     assert_settled(&exporter.stats());
+}
+
+/// What is lost between two flushes is told without one: by the account, and to the observer.
+#[test]
+fn losses_that_no_flush_waited_for_are_told() {
+    let collector = Collector::start().expect("a collector");
+    collector.answer(Answer::status(Code::INVALID_ARGUMENT, "no spans here"));
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let config = config(&collector, Protocol::Grpc).with_observer(move |event| {
+        if let Transition::Rejected { items, message, .. } = event.transition {
+            let _ = tell.lock().expect("no panic").send((items, message.into_owned()));
+        }
+    });
+    let exporter = config
+        .build(rt::Blocking::new().expect("a runtime"))
+        .expect("an exporter");
+    let (pipeline, future) = exporter.pipeline(PipelineConfig::new()).expect("a pipeline");
+    let thread = future.run_on_thread().expect("a thread");
+    let providers = Providers::of_pipeline(&pipeline);
+    end_spans(&providers.traces, 0, SPANS);
+    let account = within(LONG, "the verdict", move || {
+        loop {
+            let account = pipeline.stats().total;
+            if account.settled().total() == SPANS as u64 {
+                break account;
+            }
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(account.rejected, SPANS as u64, "{account:?}");
+    assert_eq!(exporter.stats().rejected, SPANS as u64);
+    let (items, message) = told.recv_timeout(LONG).expect("the observer is told");
+    assert!(
+        items > 0 && message.contains("no spans here"),
+        "{items}: {message}"
+    );
+    drop(providers);
+    assert_eq!(thread.join().expect("no panic").lost(), SPANS as u64);
 }
 
 /// To shut one provider down flushes it, and ends nothing of the others'.

@@ -3,22 +3,20 @@
 
 mod running;
 
-use opentelemetry::Context;
-use opentelemetry::trace::{Tracer, TracerProvider};
-use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::logs::{LogProcessor, SdkLoggerProvider};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter, SpanProcessor};
-use otlp_embed::pipeline::{Overflow, Pipeline, PipelineConfig, PipelineFuture, PipelineThread, QueueConfig};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanProcessor};
+use otlp_embed::pipeline::{Overflow, PipelineConfig, PipelineFuture, QueueConfig};
 use otlp_embed::policy::{BreakerConfig, BreakerState, RetryPolicy};
 use otlp_embed::testing::{Answer, Collector};
-use otlp_embed::{Config, DropReason, Exporter, Protocol, Report, rt, sdk};
+use otlp_embed::{Config, DropReason, Protocol, rt, sdk};
+use running::faces::{assert_all_lost, assert_closed, assert_timeout, blocking, current_thread, over_tokio};
+use running::faces::{piped, piping, span_data, words};
 use running::{add_metrics, assert_all_delivered, assert_settled, assert_spans_once, batching, config};
 use running::{emit_logs, end_spans, within};
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -33,28 +31,6 @@ const FLUSH: Duration = Duration::from_secs(5);
 const BOUND: Duration = Duration::from_secs(30);
 /// So that it is never the export's own end that ends a wait.
 const EXPORT: Duration = Duration::from_secs(3600);
-
-/// A processor that the provider and the test have both.
-#[derive(Debug)]
-struct Both<P>(Arc<P>);
-
-impl<P: SpanProcessor> SpanProcessor for Both<P> {
-    fn on_start(&self, span: &mut opentelemetry_sdk::trace::Span, cx: &Context) {
-        self.0.on_start(span, cx);
-    }
-
-    fn on_end(&self, span: SpanData) {
-        self.0.on_end(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
-    }
-}
 
 /// A peer that gives no verdict, and what keeps it so.
 struct Peer {
@@ -117,69 +93,12 @@ fn never_accepts() -> (SocketAddr, Box<dyn Any + Send + Sync>) {
     (addr, Box::new((listener.into_std().expect("a socket"), line)))
 }
 
-fn current_thread() -> tokio::runtime::Runtime {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime")
-}
-
-fn blocking(config: Config) -> Exporter<rt::Blocking> {
-    config
-        .build(rt::Blocking::new().expect("a runtime"))
-        .expect("an exporter")
-}
-
 fn peer_config(peer: &Peer, protocol: Protocol) -> Config {
     Config::new()
         .with_protocol(protocol)
         .with_endpoint(peer.endpoint.as_str())
         .with_timeout(EXPORT)
         .with_connect_timeout(EXPORT)
-}
-
-/// A provider with our processor, which the test has as well.
-fn piping(pipeline: &Pipeline) -> (SdkTracerProvider, Arc<sdk::SpanProcessor>) {
-    let processor = Arc::new(sdk::SpanProcessor::new(pipeline));
-    let provider = SdkTracerProvider::builder()
-        .with_span_processor(Both(Arc::clone(&processor)))
-        .build();
-    (provider, processor)
-}
-
-fn piped(exporter: &Exporter<rt::Blocking>, config: PipelineConfig) -> (Pipeline, PipelineThread) {
-    let (pipeline, future) = exporter.pipeline(config).expect("a pipeline");
-    (pipeline, future.run_on_thread().expect("a thread"))
-}
-
-/// A span that ended, as the SDK hands it on.
-fn span_data() -> SpanData {
-    let provider = SdkTracerProvider::builder().build();
-    let span = provider.tracer("late").start("late");
-    span.exported_data().expect("it records")
-}
-
-fn assert_timeout(result: &OTelSdkResult, time: Duration, name: &str) {
-    assert!(
-        matches!(result, Err(OTelSdkError::Timeout(of)) if *of == time),
-        "{name}: {result:?}"
-    );
-}
-
-fn assert_closed(result: &OTelSdkResult) {
-    assert!(matches!(result, Err(OTelSdkError::AlreadyShutdown)), "{result:?}");
-}
-
-fn words(result: OTelSdkResult) -> String {
-    match result {
-        Err(OTelSdkError::InternalFailure(text)) => text,
-        other => panic!("{other:?} in place of a failure"),
-    }
-}
-
-/// Everything was lost, and all of it is told.
-fn assert_all_lost(report: &Report, items: u64, name: &str) {
-    assert_settled(&report.stats);
-    assert_eq!(report.stats.accepted, items, "{name}: {report}");
-    assert_eq!(report.lost(), items, "{name}: {report}");
 }
 
 /// Flush, shutdown, again, after it, drop.
@@ -325,59 +244,6 @@ fn an_open_breaker_keeps_nobody_waiting() {
     });
 }
 
-fn over_tokio(collector: &Collector, handle: tokio::runtime::Handle, time: Duration) -> Exporter<rt::Tokio> {
-    let runtime = rt::Tokio::with_handle(handle).expect("it has all drivers");
-    config(collector, Protocol::Grpc)
-        .with_timeout(time)
-        .build(runtime)
-        .expect("an exporter")
-}
-
-/// A runtime that ended under its exporter: told at once, not at the deadline.
-#[test]
-fn a_runtime_that_is_gone_is_told() {
-    within(BOUND, "the program", || {
-        let collector = Collector::start().expect("a collector");
-        let runtime = current_thread();
-        let exporter = over_tokio(&collector, runtime.handle().clone(), EXPORT);
-        let provider = batching(sdk::SpanExporter::new(&exporter), 2048);
-        drop(runtime);
-        end_spans(&provider, 0, SPANS);
-        let text = words(provider.force_flush());
-        assert!(text.contains("runtime"), "{text}");
-        let stats = exporter.stats();
-        assert_settled(&stats);
-        assert_eq!((stats.accepted, stats.delivered), (ITEMS, 0), "{stats:?}");
-        provider.shutdown().expect("nothing is left");
-    });
-}
-
-#[test]
-fn a_pipeline_whose_runtime_is_gone_is_told() {
-    within(BOUND, "the program", || {
-        let collector = Collector::start().expect("a collector");
-        let runtime = current_thread();
-        let exporter = over_tokio(&collector, runtime.handle().clone(), EXPORT);
-        let (pipeline, future) = exporter.pipeline(PipelineConfig::new()).expect("a pipeline");
-        runtime.spawn(future);
-        let (provider, processor) = piping(&pipeline);
-        end_spans(&provider, 0, SPANS);
-        // The pipeline's future ends with it.
-        drop(runtime);
-        end_spans(&provider, SPANS, 2 * SPANS);
-        let text = words(processor.force_flush());
-        assert!(text.contains("pipeline has ended"), "{text}");
-        let text = words(processor.shutdown_with_timeout(SHORT));
-        assert!(text.contains("pipeline has ended"), "{text}");
-        // The account was closed when the future ended; what came later is in the stats.
-        assert_all_lost(&pipeline.shutdown_blocking(SHORT), ITEMS, "no runtime");
-        let stats = exporter.stats();
-        assert_settled(&stats);
-        assert_eq!(stats.dropped_for(DropReason::Cancelled), ITEMS, "{stats:?}");
-        assert_eq!(stats.dropped_for(DropReason::Shutdown), ITEMS, "{stats:?}");
-    });
-}
-
 /// The one thread of the runtime waits for an export that needs it: the alarm ends it, a second after its time.
 #[test]
 fn a_current_thread_that_waits_for_itself_is_freed() {
@@ -478,29 +344,6 @@ fn a_full_queue_blocks_a_span_for_its_time() {
     });
 }
 
-#[test]
-fn a_future_that_was_dropped_is_told() {
-    within(BOUND, "the program", || {
-        let collector = Collector::start().expect("a collector");
-        let exporter = blocking(config(&collector, Protocol::Grpc));
-        let (pipeline, future) = exporter.pipeline(PipelineConfig::new()).expect("a pipeline");
-        let (provider, processor) = piping(&pipeline);
-        end_spans(&provider, 0, SPANS);
-        drop(future);
-        end_spans(&provider, SPANS, 2 * SPANS);
-        let text = words(processor.force_flush());
-        assert!(text.contains("pipeline has ended"), "{text}");
-        assert!(provider.shutdown().is_err(), "spans were lost");
-        // The account was closed when the future ended; what came later is in the stats.
-        assert_all_lost(&pipeline.shutdown_blocking(SHORT), ITEMS, "dropped");
-        let stats = exporter.stats();
-        assert_settled(&stats);
-        assert_eq!(stats.dropped_for(DropReason::Cancelled), ITEMS, "{stats:?}");
-        assert_eq!(stats.dropped_for(DropReason::Shutdown), ITEMS, "{stats:?}");
-        assert_eq!(collector.counters().connections, 0);
-    });
-}
-
 /// A future that nobody runs.
 #[test]
 fn a_future_that_is_not_polled_keeps_nobody_waiting() {
@@ -521,122 +364,24 @@ fn a_future_that_is_not_polled_keeps_nobody_waiting() {
     });
 }
 
-#[test]
-fn a_pipeline_that_ends_before_its_provider_is_told() {
-    within(BOUND, "the program", || {
-        let collector = Collector::start().expect("a collector");
-        let exporter = blocking(config(&collector, Protocol::Grpc));
-        let (pipeline, thread) = piped(&exporter, PipelineConfig::new());
-        let (provider, processor) = piping(&pipeline);
-        let metrics = sdk::MetricExporter::queued(&pipeline);
-        end_spans(&provider, 0, SPANS);
-        assert_eq!(pipeline.shutdown_blocking(BOUND).lost(), 0);
-        thread.join().expect("no panic");
-        end_spans(&provider, SPANS, 2 * SPANS);
-        let stats = exporter.stats();
-        assert_settled(&stats);
-        assert_eq!((stats.delivered, stats.accepted), (ITEMS, 2 * ITEMS), "{stats:?}");
-        assert_eq!(stats.dropped_for(DropReason::Shutdown), ITEMS, "{stats:?}");
-        assert_eq!(pipeline.stats().total.accepted, 2 * ITEMS);
-        let text = words(processor.force_flush());
-        assert!(text.contains("pipeline has ended"), "{text}");
-        assert!(provider.shutdown().is_err(), "spans were lost");
-        assert!(metrics.force_flush().is_err());
-        assert!(metrics.shutdown().is_err());
-        assert_closed(&metrics.shutdown());
-    });
-}
-
-/// The processor keeps the pipeline; the user's handles are gone.
-#[test]
-fn a_provider_that_outlives_exporter_and_handle_delivers() {
-    within(BOUND, "the program", || {
-        let collector = Collector::start().expect("a collector");
-        let exporter = blocking(config(&collector, Protocol::Grpc));
-        let (pipeline, thread) = piped(&exporter, PipelineConfig::new());
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(sdk::SpanProcessor::new(&pipeline))
-            .build();
-        drop((pipeline, exporter));
-        end_spans(&provider, 0, SPANS);
-        provider.force_flush().expect("delivered");
-        end_spans(&provider, SPANS, 2 * SPANS);
-        drop(provider);
-        let report = thread.join().expect("no panic");
-        assert_all_delivered(&report.stats, 2 * ITEMS);
-        assert_spans_once(&collector, 2 * SPANS);
-    });
-}
-
-#[test]
-fn a_batch_processor_that_outlives_the_exporters_handle_delivers() {
-    within(BOUND, "the program", || {
-        let collector = Collector::start().expect("a collector");
-        let exporter = blocking(config(&collector, Protocol::Grpc));
-        let provider = batching(sdk::SpanExporter::new(&exporter), 2048);
-        drop(exporter);
-        end_spans(&provider, 0, SPANS);
-        drop(provider);
-        assert_spans_once(&collector, SPANS);
-    });
-}
-
-/// An exporter that the user shut down refuses, and says so.
-#[test]
-fn an_exporter_that_was_shut_down_is_told() {
-    within(BOUND, "the program", || {
-        let collector = Collector::start().expect("a collector");
-        let exporter = blocking(config(&collector, Protocol::Grpc));
-        let provider = batching(sdk::SpanExporter::new(&exporter), 2048);
-        exporter.shutdown(SHORT).wait();
-        end_spans(&provider, 0, SPANS);
-        let text = words(provider.force_flush());
-        assert!(text.contains("shut"), "{text}");
-        let stats = exporter.stats();
-        assert_settled(&stats);
-        assert_eq!(stats.dropped_for(DropReason::Shutdown), ITEMS, "{stats:?}");
-        provider.shutdown().expect("nothing is left");
-    });
-}
-
-#[test]
-fn exporters_take_nothing_after_their_shutdown() {
-    let collector = Collector::start().expect("a collector");
-    let exporter = blocking(config(&collector, Protocol::Grpc));
-    let spans = sdk::SpanExporter::new(&exporter);
-    spans.shutdown().expect("the first");
-    assert_closed(&spans.shutdown());
-    assert_closed(&SpanExporter::force_flush(&spans));
-    assert_closed(&futures_executor::block_on(spans.export(Vec::new())));
-    let metrics = sdk::MetricExporter::new(&exporter);
-    metrics.shutdown().expect("the first");
-    assert_closed(&metrics.shutdown());
-    assert_closed(&futures_executor::block_on(
-        metrics.export(&ResourceMetrics::default()),
-    ));
-    // The exporter is the user's, and goes on.
-    let provider = batching(sdk::SpanExporter::new(&exporter), 2048);
-    end_spans(&provider, 0, SPANS);
-    provider.shutdown().expect("delivered");
-    assert_all_delivered(&exporter.stats(), ITEMS);
-}
-
-/// The pipeline's own thread waits for itself: its time is over, and then it goes on.
+/// The pipeline's own thread would wait for itself: it is told that time is over, and goes on and delivers.
 #[test]
 fn calls_from_within_the_observer_keep_their_time() {
     type Faces = (SdkTracerProvider, Arc<sdk::SpanProcessor>);
     within(BOUND, "the program", || {
         let collector = Collector::start().expect("a collector");
         let faces: Arc<OnceLock<Faces>> = Arc::default();
-        let told: Arc<Mutex<Vec<OTelSdkResult>>> = Arc::default();
-        let observed = (Arc::clone(&faces), Arc::clone(&told));
+        let observed = Arc::clone(&faces);
+        let (tell, told) = channel();
+        // Once: the first event is that of the connection.
+        let tell = Mutex::new(Some(tell));
         let config = config(&collector, Protocol::Grpc).with_observer(move |_| {
-            let (faces, told) = &observed;
-            let mut told = told.lock().expect("no panic");
-            if let (Some((provider, processor)), true) = (faces.get(), told.is_empty()) {
+            let tell = tell.lock().expect("no panic").take();
+            if let (Some((provider, processor)), Some(tell)) = (observed.get(), tell) {
                 end_spans(provider, SPANS, 2 * SPANS);
-                told.push(processor.force_flush());
-                told.push(processor.shutdown_with_timeout(SHORT));
+                let flush = processor.force_flush();
+                let shutdown = processor.shutdown_with_timeout(SHORT);
+                tell.send((flush, shutdown)).expect("it is awaited");
             }
         });
         let exporter = blocking(config);
@@ -645,44 +390,12 @@ fn calls_from_within_the_observer_keep_their_time() {
         faces.set((provider.clone(), processor)).expect("once");
         end_spans(&provider, 0, SPANS);
         let thread = future.run_on_thread().expect("a thread");
+        let (flush, shutdown) = told.recv().expect("the observer is asked");
+        assert_timeout(&flush, FLUSH, "force_flush");
+        assert_timeout(&shutdown, SHORT, "shutdown");
         let report = pipeline.shutdown_blocking(BOUND);
-        assert_settled(&report.stats);
-        drop(thread);
-        let told = told.lock().expect("no panic");
-        assert_eq!(told.len(), 2, "the observer was not asked");
-        assert!(told.iter().all(Result::is_err), "{told:?}");
+        assert_all_delivered(&report.stats, 2 * ITEMS);
+        assert_spans_once(&collector, 2 * SPANS);
+        thread.join().expect("no panic");
     });
-}
-
-/// An export that is dropped before its verdict is cancelled, and counted.
-#[test]
-fn a_dropped_export_is_counted() {
-    let collector = Collector::start().expect("a collector");
-    collector.answer(Answer::Never);
-    let runtime = current_thread();
-    let exporter = over_tokio(&collector, runtime.handle().clone(), EXPORT);
-    let spans = sdk::SpanExporter::new(&exporter);
-    runtime.block_on(async {
-        let export = spans.export(vec![span_data()]);
-        let given_up = tokio::time::timeout(Duration::from_millis(50), export).await;
-        assert!(given_up.is_err(), "{given_up:?}");
-    });
-    let stats = exporter.stats();
-    assert_settled(&stats);
-    assert_eq!((stats.accepted, stats.delivered), (1, 0), "{stats:?}");
-}
-
-/// A log processor after its shutdown.
-#[test]
-fn log_processor_takes_nothing_after_its_shutdown() {
-    let collector = Collector::start().expect("a collector");
-    let exporter = blocking(config(&collector, Protocol::Grpc));
-    let (pipeline, thread) = piped(&exporter, PipelineConfig::new());
-    let processor = sdk::LogProcessor::new(&pipeline);
-    processor.shutdown_with_timeout(SHORT).expect("nothing is queued");
-    assert_closed(&processor.shutdown_with_timeout(SHORT));
-    assert_closed(&processor.force_flush());
-    assert!(!processor.event_enabled(opentelemetry::logs::Severity::Fatal, "", None));
-    assert_eq!(pipeline.shutdown_blocking(BOUND).stats.accepted, 0);
-    thread.join().expect("no panic");
 }

@@ -2,6 +2,7 @@
 
 mod log;
 mod metric;
+pub mod sdk;
 mod span;
 mod value;
 

@@ -7,8 +7,8 @@ use otlp_embed::pb::trace::span::SpanKind;
 use otlp_embed::pb::trace::status::StatusCode;
 use serde_json::json;
 
-const EVENT: &str = "event";
-const FAILED: &str = "failed";
+pub(super) const EVENT: &str = "event";
+pub(super) const FAILED: &str = "failed";
 const KINDS: [SpanKind; 5] = [
     SpanKind::Internal,
     SpanKind::Server,
@@ -19,16 +19,16 @@ const KINDS: [SpanKind; 5] = [
 
 /// One span.
 pub struct Span {
-    trace_id: [u8; 16],
-    span_id: [u8; 8],
-    parent: Option<[u8; 8]>,
-    name: String,
-    kind: SpanKind,
-    start: u64,
-    end: u64,
-    attributes: Vec<(&'static str, Value)>,
+    pub(super) trace_id: [u8; 16],
+    pub(super) span_id: [u8; 8],
+    pub(super) parent: Option<[u8; 8]>,
+    pub(super) name: String,
+    pub(super) kind: SpanKind,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) attributes: Vec<(&'static str, Value)>,
     /// The event of a span that failed: its time and its attribute `n`.
-    failure: Option<(u64, i64)>,
+    pub(super) failure: Option<(u64, i64)>,
 }
 
 impl Span {

@@ -1,6 +1,8 @@
 //! What the tests that run providers share: items with numbers, their count at the collector, and a watch over time.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod faces;
+
 use opentelemetry::KeyValue;
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider};
 use opentelemetry::metrics::MeterProvider;
