@@ -361,7 +361,10 @@ impl Config {
     /// subscriber, on unless set. Without this, an application that exports its `tracing` spans through this crate
     /// would trace its own exports for ever.
     ///
-    /// It costs nothing unless the application listens at `DEBUG` or finer. The first isolated call turns off
+    /// With the OpenTelemetry SDK's feature on, what reaches the SDK by another way is kept from it too, such as the records that TLS
+    /// and a runtime's drivers write to the `log` crate.
+    ///
+    /// It costs next to nothing unless the application listens at `DEBUG` or finer. The first isolated call turns off
     /// `tracing`'s fallback to the `log` crate for the whole process; an application that relies on the fallback sets
     /// `false`.
     pub fn with_tracing_isolated(mut self, isolated: bool) -> Self {

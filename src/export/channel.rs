@@ -49,6 +49,9 @@ pub(crate) struct Channel<R: Runtime> {
     uncounted: SelfMetrics,
     /// Somebody tells the observer of events: one at a time, so that it hears them in their order.
     is_telling: AtomicBool,
+    /// What libraries tell of their work is kept from the application's telemetry.
+    #[cfg(feature = "http2")]
+    is_quiet: bool,
 }
 
 impl<R: Runtime> Channel<R> {
@@ -63,6 +66,8 @@ impl<R: Runtime> Channel<R> {
             observer,
             uncounted: engine.self_metrics(),
             is_telling: AtomicBool::new(false),
+            #[cfg(feature = "http2")]
+            is_quiet: engine.settings().isolate_tracing,
             core: Mutex::new(Core::new(engine, runtime, resolver, Waker::from(hub.clone()))),
             hub,
         })
@@ -335,7 +340,7 @@ impl<R: Runtime> Channel<R> {
             self.hub.begin_pump();
             // A subscriber that heard the runtime's libraries now, and exported that, would wait for this very lock.
             #[cfg(feature = "http2")]
-            let _guard = crate::protocol::quiet(core.engine.settings().isolate_tracing);
+            let _guard = crate::protocol::quiet(self.is_quiet);
             let result = catch_unwind(AssertUnwindSafe(|| work(&mut core, &mut after)));
             (result, self.hub.end_pump(), core.engine.has_events())
         };
@@ -351,20 +356,26 @@ impl<R: Runtime> Channel<R> {
             is_closed,
             unauthorized: _,
         } = after;
-        for key in settled {
-            if Some(key) != own {
-                self.hub.wake_one(key);
+        {
+            // To wake a task may be to write to a reactor.
+            #[cfg(feature = "http2")]
+            let _guard = crate::protocol::quiet(self.is_quiet);
+            settled
+                .into_iter()
+                .filter(|key| Some(*key) != own)
+                .for_each(|key| self.hub.wake_one(key));
+            if is_closed {
+                self.hub.wake_all();
+            } else if must_wake {
+                self.hub.wake_pumpers();
             }
-        }
-        if is_closed {
-            self.hub.wake_all();
-        } else if must_wake {
-            self.hub.wake_pumpers();
         }
         if has_events {
             self.tell_observer();
         }
         // Last: what is dropped is foreign and may panic.
+        #[cfg(feature = "http2")]
+        let _guard = crate::protocol::quiet(self.is_quiet);
         drop(discarded);
     }
 

@@ -23,6 +23,8 @@ mod never;
 mod otlp_http;
 #[cfg(any(feature = "http", feature = "http2"))]
 mod proxy;
+#[cfg(feature = "http2")]
+mod quiet;
 mod session;
 #[cfg(any(feature = "http", feature = "http2"))]
 mod status;
@@ -34,9 +36,9 @@ pub use crate::config::{Lane, Proxy, Route, Settings};
 pub use http1::Http1;
 #[cfg(feature = "http2")]
 pub use http2::Http2;
-#[cfg(feature = "http2")]
-pub(crate) use http2::quiet;
 pub use never::Never;
+#[cfg(feature = "http2")]
+pub(crate) use quiet::quiet;
 pub use session::Session;
 
 use crate::code::Code;

@@ -17,6 +17,14 @@ use std::net::TcpStream;
 ///
 /// `async-io` starts one thread for its reactor and polls it from threads in `async_io::block_on`. Names are resolved on
 /// the thread pool of the `blocking` crate.
+///
+/// # Applications that export their own `tracing`
+///
+/// What `async-io` and `polling` tell `tracing` on the thread of an export is kept away
+/// ([`Config::with_tracing_isolated`](crate::Config::with_tracing_isolated)). What they tell on the reactor's own thread is not in
+/// this crate's hands: with their feature `tracing` on, which it is not by default, a subscriber at `TRACE` hears of every wait
+/// for a socket, those of its own exports too, and each export makes the next. Leave the targets `async_io` and `polling` out of
+/// what is exported then.
 #[derive(Clone, Copy, Debug)]
 pub struct Smol {
     clock: Clock,

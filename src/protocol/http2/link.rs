@@ -11,8 +11,6 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{PingPong, Reason, SendStream};
-use tracing::dispatcher::{self, DefaultGuard, Dispatch};
-use tracing::level_filters::LevelFilter;
 
 /// Calls that may begin before the peer's SETTINGS tell how many it takes. One costs no round trip and is all that a
 /// peer of one stream at a time has to take.
@@ -112,11 +110,4 @@ pub(super) fn context() -> Context<'static> {
 /// Resets a stream whose answer nobody waits for.
 pub(super) fn reset(stream: &mut SendStream<Payload>) {
     stream.send_reset(Reason::CANCEL);
-}
-
-/// Keeps the spans and events of `h2`, and of the runtime's libraries, from the application's subscriber while the guard lives. An application that does
-/// not listen to them pays for one comparison.
-pub(crate) fn quiet(is_wanted: bool) -> Option<DefaultGuard> {
-    (is_wanted && LevelFilter::current() >= LevelFilter::DEBUG)
-        .then(|| dispatcher::set_default(&Dispatch::none()))
 }

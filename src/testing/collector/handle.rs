@@ -180,7 +180,8 @@ impl Collector {
     /// Asks `choose` for every answer from now on, once the answers of [`answer_next`](Self::answer_next) are used up.
     ///
     /// It runs on the collector's thread; where it panics, the call is answered with `INTERNAL`. Where the level of
-    /// `tracing` is DEBUG or finer, its spans and events go nowhere.
+    /// `tracing` is DEBUG or finer, its spans and events go nowhere, nor does what it tells an OpenTelemetry SDK whose
+    /// feature is on.
     pub fn answer_with(&self, choose: impl Fn(&ReceivedRequest) -> Answer + Send + Sync + 'static) {
         self.inbox.answer_with(choose);
     }

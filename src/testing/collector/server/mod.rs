@@ -22,8 +22,6 @@ use socket::Listener;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::mpsc;
-use tracing::dispatcher::{self, DefaultGuard, Dispatch};
-use tracing::level_filters::LevelFilter;
 
 /// What the user asks of the thread; the sender is told when it is done.
 pub(super) struct Command {
@@ -106,7 +104,8 @@ impl Server {
     pub(super) fn run(mut self) {
         loop {
             let Ok(ready) = self.wait() else { return };
-            let _silence = silence();
+            // An application that exports its own spans to this collector would never come to rest.
+            let _quiet = crate::protocol::quiet(true);
             if ready.wake && !self.obey() {
                 return;
             }
@@ -253,12 +252,6 @@ fn timespec(duration: Duration) -> Timespec {
     // `poll(2)` counts milliseconds on some systems: an hour is as good as for ever.
     let duration = duration.min(Duration::from_secs(3600));
     Timespec::try_from(duration).expect("an hour fits")
-}
-
-/// Keeps what `h2` says on this thread from the application's subscriber: one that exports its own spans to this
-/// collector would never come to rest. Below DEBUG `h2` says nothing.
-fn silence() -> Option<DefaultGuard> {
-    (LevelFilter::current() >= LevelFilter::DEBUG).then(|| dispatcher::set_default(&Dispatch::none()))
 }
 
 /// The collector's own clock: it serves real sockets, so that no virtual time can be its measure.
