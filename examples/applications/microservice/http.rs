@@ -1,90 +1,127 @@
-//! HTTP as little as it takes: a server on a port of its own, one request to a server, and trace context in headers.
+//! HTTP/1.1: a server that instruments what it serves, and a client that keeps its connections.
 
-use super::Result;
+use crate::instrument::Serving;
+use crate::telemetry::Telemetry;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use opentelemetry::propagation::{Extractor, Injector};
+use opentelemetry::context::FutureExt;
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
-pub type Answer = Response<Full<Bytes>>;
+/// Connections that a client keeps while it does not need them.
+const IDLE_MAX: usize = 64;
+/// The pause of a server that was given no connection, as where there are no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves on a port of its own until the runtime ends.
-pub async fn serve<F, Fut>(answer: F) -> Result<SocketAddr>
-where
-    F: Fn(Request<Incoming>) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Answer> + Send,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let addr = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let answer = answer(request);
-                    async move { Ok::<_, Infallible>(answer.await) }
-                });
-                let connection = hyper::server::conn::http1::Builder::new();
-                // A client that goes away is no concern of the server's.
-                let _ = connection.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    Ok(addr)
+/// What a service answers.
+pub type Answer = (StatusCode, String);
+
+/// A service with routes.
+pub trait Service: Send + Sync + 'static {
+    /// What it is watched with.
+    fn telemetry(&self) -> &Arc<Telemetry>;
+
+    /// The route of a request, in the words of `http.route`, where there is one.
+    fn route<B>(&self, request: &Request<B>) -> Option<&'static str>;
+
+    /// Answers a request on a route.
+    fn answer(&self, route: &'static str, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
-/// Asks a server, over a connection of its own, and gives back the status and the body.
-pub async fn get(addr: SocketAddr, path: &str, headers: HeaderMap) -> Result<(u16, Bytes)> {
-    let stream = TcpStream::connect(addr).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let mut request = Request::get(path)
-        .header("host", addr.to_string())
-        .body(Full::<Bytes>::default())?;
-    request.headers_mut().extend(headers);
-    let response = sender.send_request(request).await?;
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await?.to_bytes();
-    driver.abort();
-    Ok((status, body))
-}
-
-pub fn answer(status: u16, body: String) -> Answer {
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
-    answer
-}
-
-/// Headers that a context is read from.
-pub struct Headers<'a>(pub &'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
+/// Serves whoever connects.
+pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            let served = service_fn(move |request| respond(Arc::clone(&service), request));
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), served);
+            // A customer that went away is none.
+            let _ = connection.await;
+        });
     }
 }
 
-/// Headers that a context is written to.
-pub struct HeadersMut<'a>(pub &'a mut HeaderMap);
-
-impl Injector for HeadersMut<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(key.as_bytes()),
-            HeaderValue::from_str(&value),
-        ) {
-            self.0.insert(name, value);
+async fn respond<S: Service>(
+    service: Arc<S>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let route = service.route(&request);
+    let serving = Serving::begin(service.telemetry(), &request, route);
+    let (status, text) = match route {
+        Some(route) => {
+            service
+                .answer(route, request)
+                .with_context(serving.context())
+                .await
         }
+        None => (StatusCode::NOT_FOUND, "there is no such place\n".into()),
+    };
+    serving.end(status);
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// A client of one server.
+pub struct Client {
+    server: SocketAddr,
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+impl Client {
+    /// A client without a connection.
+    pub fn new(server: SocketAddr) -> Self {
+        Self {
+            server,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// The server's address.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Sends a request, and reads the whole answer; nothing where there is none.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)> {
+        let mut connection = self.connection().await?;
+        let answer = connection.send_request(request).await.ok()?;
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+        Some((head.status, body))
+    }
+
+    /// One that is open, or a new one.
+    async fn connection(&self) -> Option<SendRequest<Full<Bytes>>> {
+        loop {
+            let known = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut known) = known else {
+                break;
+            };
+            if known.ready().await.is_ok() {
+                return Some(known);
+            }
+        }
+        let stream = TcpStream::connect(self.server).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        let (new, connection) = handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        Some(new)
     }
 }

@@ -4,6 +4,7 @@ use super::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use otlp_embed::{Compression, Config, Protocol, Signal, Tls};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,8 +85,9 @@ impl Plan {
         let text = |name: &str| matches.get_one::<String>(name).cloned();
         let number = |name: &str| matches.get_one::<u64>(name).copied().unwrap_or_default();
         let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
+        let flag = |name: &str| matches.get_one::<bool>(name).copied().unwrap_or_default();
         let duration = |name: &str| matches.get_one::<Duration>(name).copied();
-        let is_http = matches.get_flag("otlp-http");
+        let is_http = flag("otlp-http");
         let protocol = match text("protocol").as_deref() {
             Some("grpc") => Some(Protocol::Grpc),
             Some("http/protobuf") => Some(Protocol::HttpProtobuf),
@@ -120,7 +122,7 @@ impl Plan {
             },
             protocol,
             endpoint: text("otlp-endpoint"),
-            is_insecure: matches.get_flag("otlp-insecure"),
+            is_insecure: flag("otlp-insecure"),
             headers: matches
                 .get_many::<(String, String)>("otlp-header")
                 .map(|headers| headers.cloned().collect())
@@ -137,21 +139,31 @@ impl Plan {
         }
     }
 
+    pub fn signal_name(&self) -> &'static str {
+        match self.signal {
+            Signal::Metrics => "metrics",
+            Signal::Logs => "logs",
+            _ => "traces",
+        }
+    }
+
     /// The exporter's settings: the environment's, and over them those of the arguments.
     pub fn config(&self) -> Result<Config> {
         let mut config = Config::from_env()?.with_user_agent("telemetrygen");
-        let has_endpoint = [
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-        ]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-        let has_protocol = std::env::var_os("OTEL_EXPORTER_OTLP_PROTOCOL").is_some();
+        // What the environment says for this signal or for all; what is empty says nothing.
+        let says = |what: &str| {
+            let signal = self.signal_name().to_uppercase();
+            [
+                format!("OTEL_EXPORTER_OTLP_{what}"),
+                format!("OTEL_EXPORTER_OTLP_{signal}_{what}"),
+            ]
+            .iter()
+            .any(|name| std::env::var(name).is_ok_and(|value| !value.trim().is_empty()))
+        };
+        let is_placed = self.endpoint.is_none() && says("ENDPOINT");
         // As the tool is known: gRPC, unless something says otherwise.
         let protocol = match self.protocol {
-            None if has_endpoint || has_protocol => None,
+            None if is_placed || says("PROTOCOL") => None,
             None => Some(Protocol::Grpc),
             named => named,
         };
@@ -159,20 +171,17 @@ impl Plan {
             config = config.with_protocol(protocol);
         }
         let scheme = if self.is_insecure { "http" } else { "https" };
-        match &self.endpoint {
-            Some(url) if url.contains("://") || url.starts_with("unix:") => {
+        match (&self.endpoint, protocol) {
+            (Some(url), _) if url.contains("://") || url.starts_with("unix:") => {
                 config = config.with_endpoint(url)
             }
-            Some(host) => config = config.with_endpoint(format!("{scheme}://{host}")),
-            None if has_endpoint => {}
-            None => {
-                let port = if protocol.is_none_or(|protocol| protocol == Protocol::Grpc) {
-                    4317
-                } else {
-                    4318
-                };
-                config = config.with_endpoint(format!("http://localhost:{port}"));
+            (Some(host), _) => config = config.with_endpoint(format!("{scheme}://{host}")),
+            (None, Some(Protocol::Grpc)) if !is_placed => {
+                config = config.with_endpoint("http://localhost:4317")
             }
+            (None, Some(_)) if !is_placed => config = config.with_endpoint("http://localhost:4318"),
+            // The environment's, or the one that its protocol has.
+            (None, _) => {}
         }
         if self.is_insecure {
             config = config.with_insecure(true);
@@ -216,10 +225,21 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
     let option = |name: &'static str, value: &'static str, help: String| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
-    let number = |name: &'static str, default: &'static str, least: u64, help: String| {
+    let number = |name: &'static str, default: &'static str, range: RangeInclusive<u64>, help: String| {
         option(name, "N", help)
-            .value_parser(value_parser!(u64).range(least..=1_000_000_000))
+            .value_parser(value_parser!(u64).range(range))
             .default_value(default)
+    };
+    // As a word alone, or with `=true`.
+    let flag = |name: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("BOOL")
+            .hide_possible_values(true)
+            .value_parser(value_parser!(bool))
     };
     let choice = |name: &'static str, values: &'static [&'static str], help: &str| {
         option(name, "NAME", help.into()).value_parser(PossibleValuesParser::new(values))
@@ -232,18 +252,11 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
             "Where the collector is. Without a scheme it is reached by TLS, unless --otlp-insecure".into(),
         ))
         .arg(
-            Arg::new("otlp-http")
-                .long("otlp-http")
-                .action(ArgAction::SetTrue)
+            flag("otlp-http")
                 .conflicts_with("protocol")
                 .help("Sends over HTTP with protobuf instead of gRPC"),
         )
-        .arg(
-            Arg::new("otlp-insecure")
-                .long("otlp-insecure")
-                .action(ArgAction::SetTrue)
-                .help("Sends in plain text where the endpoint names no scheme"),
-        )
+        .arg(flag("otlp-insecure").help("Sends in plain text where the endpoint names no scheme"))
         .arg(
             option(
                 "otlp-header",
@@ -262,9 +275,7 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
             .value_parser(value_parser!(PathBuf)),
         )
         .arg(
-            Arg::new("mtls")
-                .long("mtls")
-                .action(ArgAction::SetTrue)
+            flag("mtls")
                 .requires("client-cert")
                 .requires("client-key")
                 .help("Shows the collector a certificate"),
@@ -282,7 +293,7 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
         .arg(number(
             name,
             "1",
-            1,
+            1..=1_000_000_000,
             format!("How many {items} each worker generates"),
         ))
         .arg(
@@ -305,20 +316,21 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
         .arg(number(
             "workers",
             "1",
-            1,
+            1..=10_000,
             "Workers, each with one export under way".into(),
         ))
         .arg(number(
             "batch-size",
             "100",
-            1,
-            "Items in one export at most".into(),
+            1..=100_000,
+            "Items in one export at most; a trace is never divided".into(),
         ))
         .arg(number(
             "size",
             "0",
-            0,
-            "Bytes of text that each item carries beside the rest".into(),
+            0..=64 << 20,
+            "Bytes of text that each item carries beside the rest (the tool of this name counts in MB)"
+                .into(),
         ))
         .arg(
             option("service", "NAME", "The service.name of the resource".into())
@@ -352,7 +364,12 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
         )
         .arg(choice("report", &["text", "json"], "How the account is printed").default_value("text"));
     if name == "traces" {
-        command = command.arg(number("child-spans", "1", 0, "Children of each root span".into()));
+        command = command.arg(number(
+            "child-spans",
+            "1",
+            0..=10_000,
+            "Children of each root span".into(),
+        ));
     }
     command
 }

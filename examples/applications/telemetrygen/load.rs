@@ -23,6 +23,8 @@ pub struct Load {
     begun: Instant,
     text: String,
     is_interrupted: AtomicBool,
+    /// Nothing was delivered, and nobody is there who would take it.
+    is_given_up: AtomicBool,
     generated: AtomicU64,
     bytes: AtomicU64,
     settled: Mutex<Settled>,
@@ -74,6 +76,7 @@ impl Load {
             text: "x".repeat(plan.size),
             plan,
             is_interrupted: AtomicBool::new(false),
+            is_given_up: AtomicBool::new(false),
             generated: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             settled: Mutex::default(),
@@ -94,6 +97,10 @@ impl Load {
         self.is_interrupted.load(Ordering::Relaxed)
     }
 
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
+    }
+
     /// Items generated so far: spans, data points or records.
     pub fn generated(&self) -> u64 {
         self.generated.load(Ordering::Relaxed)
@@ -107,7 +114,10 @@ impl Load {
     /// Items that will be generated, where that is known.
     pub fn planned(&self) -> Option<u64> {
         match self.plan.until {
-            Until::Count(count) => Some(count * self.plan.items_each() * self.plan.workers as u64),
+            Until::Count(count) => {
+                let each = count.saturating_mul(self.plan.items_each());
+                Some(each.saturating_mul(self.plan.workers as u64))
+            }
             Until::Elapsed(_) => None,
         }
     }
@@ -132,6 +142,10 @@ impl Load {
                 settled.failures += 1;
                 settled.counts += error.counts();
                 settled.last_error = Some(error.to_string());
+                // Where nobody answers at all, the rest of the load would end like this too, a deadline later each.
+                if settled.counts.delivered == 0 && (error.is_connect() || error.is_timeout()) {
+                    self.is_given_up.store(true, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -162,7 +176,7 @@ impl Worker {
     /// The next request, or for how long to wait for it.
     pub fn next(&mut self, load: &Load) -> Next {
         let plan = &load.plan;
-        if load.is_interrupted() {
+        if load.is_interrupted() || load.is_given_up() {
             return Next::End;
         }
         let each = plan.items_each();

@@ -3,7 +3,7 @@
 use super::args::Format;
 use super::load::{Load, Settled};
 use super::runtimes::Ended;
-use otlp_embed::{DropReason, Signal, Stats};
+use otlp_embed::{DropReason, Stats};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::{self, Write};
@@ -11,13 +11,15 @@ use std::time::Duration;
 
 /// Everything that is told at the end.
 pub struct Report {
-    signal: Signal,
+    signal: &'static str,
     runtime: &'static str,
     endpoint: String,
     elapsed: Duration,
     generated: u64,
     bytes: u64,
     is_interrupted: bool,
+    is_given_up: bool,
+    planned: Option<u64>,
     settled: Settled,
     stats: Stats,
 }
@@ -25,13 +27,15 @@ pub struct Report {
 impl Report {
     pub fn new(load: &Load, ended: Ended) -> Self {
         Self {
-            signal: load.plan.signal,
+            signal: load.plan.signal_name(),
             runtime: load.plan.runtime.name(),
             endpoint: ended.endpoint,
             elapsed: ended.elapsed,
             generated: load.generated(),
             bytes: load.bytes(),
             is_interrupted: load.is_interrupted(),
+            is_given_up: load.is_given_up(),
+            planned: load.planned(),
             settled: load.settled(),
             stats: ended.stats,
         }
@@ -45,7 +49,7 @@ impl Report {
     }
 
     pub fn is_delivered(&self) -> bool {
-        self.is_closed() && self.settled.counts.delivered == self.generated
+        self.is_closed() && self.settled.counts.delivered == self.generated && !self.is_given_up
     }
 
     pub fn print(&self, format: Format) {
@@ -56,8 +60,12 @@ impl Report {
         };
     }
 
-    /// `generated = delivered + rejected + dropped + unknown`, in items: spans, data points or records. Times are in
-    /// milliseconds.
+    /// The fields, of which items are spans, data points or records, and times milliseconds:
+    ///
+    /// `signal`, `runtime`, `endpoint`; `elapsed_ms`; `interrupted` (Ctrl-C), `given_up` (nothing was delivered, and nobody is there);
+    /// `planned` items, null for a duration; `generated = delivered + rejected + dropped + unknown`, and `closed`, whether that
+    /// holds and the exporter agrees; `dropped_by_reason`; `bytes` of encoded messages; `exports`, `exports_failed`;
+    /// `items_per_second` generated; `latency_ms` of exports; `connections`, `retries`, `possible_duplicates`; `last_error`.
     fn json(&self) -> Value {
         let (counts, latency) = (self.settled.counts, self.settled.latency.stats());
         let dropped: Map<_, _> = self
@@ -65,11 +73,13 @@ impl Report {
             .map(|(reason, count)| (reason.as_str().to_owned(), count.into()))
             .collect();
         json!({
-            "signal": name(self.signal),
+            "signal": self.signal,
             "runtime": self.runtime,
             "endpoint": self.endpoint,
             "elapsed_ms": millis(self.elapsed),
             "interrupted": self.is_interrupted,
+            "given_up": self.is_given_up,
+            "planned": self.planned,
             "closed": self.is_closed(),
             "generated": self.generated,
             "delivered": counts.delivered,
@@ -107,11 +117,15 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (counts, latency) = (self.settled.counts, self.settled.latency.stats());
-        let interrupted = if self.is_interrupted { ", interrupted" } else { "" };
+        let interrupted = match (self.is_interrupted, self.is_given_up) {
+            (true, _) => ", interrupted",
+            (false, true) => ", given up: nobody there takes it",
+            (false, false) => "",
+        };
         writeln!(
             f,
             "{}: {} generated in {:.2?} ({}/s, {} bytes) on {} to {}{interrupted}",
-            name(self.signal),
+            self.signal,
             self.generated,
             self.elapsed,
             self.rate(),
@@ -149,12 +163,4 @@ impl fmt::Display for Report {
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn name(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Metrics => "metrics",
-        Signal::Logs => "logs",
-        _ => "traces",
-    }
 }

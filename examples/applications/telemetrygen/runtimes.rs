@@ -95,10 +95,10 @@ fn on_threads(load: &Arc<Load>, config: Config) -> Result<Ended> {
         // Both block the thread that polls them, which is what it is for.
         let sleep: Sleep = |time| Box::pin(async move { thread::sleep(time) });
         let work = work(load.clone(), exporter.clone(), worker, sleep);
-        thread::spawn(|| futures_executor::block_on(work))
+        thread::Builder::new().spawn(|| futures_executor::block_on(work))
     });
     for worker in workers {
-        worker.join().map_err(|_| "a worker panicked")?;
+        worker?.join().map_err(|_| "a worker panicked")?;
     }
     drop(progress);
     futures_executor::block_on(ended(load, &exporter, exporter.shutdown(CLOSING)))

@@ -6,7 +6,7 @@ mod certificates;
 use certificates::{Authority, NAME, ServerTls};
 use otlp_embed::testing::Collector;
 use otlp_embed::testing::collector::{Answer, Value};
-use otlp_embed::{Code, Signal};
+use otlp_embed::{Code, Protocol, Signal};
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -225,6 +225,86 @@ fn the_environment_says_what_the_arguments_do_not() {
             .all(|request| request.header("x-team") == Some("shop"))
     );
     assert_eq!(received(&collector, "metrics"), 5);
+}
+
+#[test]
+fn arguments_go_before_the_environment() {
+    let (here, elsewhere) = (
+        Collector::start().expect("one"),
+        Collector::start().expect("another"),
+    );
+    let send = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut program = program();
+        program.args(arguments).args(["--timeout", "1s"]);
+        program.envs(variables.iter().copied());
+        program.output().expect("the program starts")
+    };
+    // An endpoint that is named is spoken to as the tool does, whatever the environment's is.
+    let (named, of_env) = (here.endpoint(), elsewhere.endpoint());
+    let output = send(
+        &["logs", "--otlp-endpoint", &named],
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", &of_env)],
+    );
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(here.requests()[0].protocol, Protocol::Grpc);
+    // A signal's own variables count, and those of others do not.
+    let output = send(
+        &["logs"],
+        &[
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &format!("{of_env}/v1/logs")),
+            ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", ""),
+        ],
+    );
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(elsewhere.requests()[0].protocol, Protocol::HttpJson);
+    let traces = send(&["traces"], &[("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &of_env)]);
+    let said = String::from_utf8_lossy(&traces.stdout).into_owned();
+    assert!(said.contains("http://localhost:4317"), "{said}");
+    let http = send(&["traces"], &[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]);
+    let said = String::from_utf8_lossy(&http.stdout).into_owned();
+    assert!(said.contains("localhost:4318"), "{said}");
+}
+
+#[test]
+fn flags_are_taken_with_a_value_too() {
+    let collector = Collector::start().expect("a collector");
+    let endpoint = format!("127.0.0.1:{}", collector.addr().port());
+    let output = run(&[
+        "traces",
+        "--otlp-endpoint",
+        &endpoint,
+        "--otlp-http=true",
+        "--otlp-insecure=true",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(collector.requests()[0].protocol, Protocol::HttpProtobuf);
+}
+
+#[test]
+fn a_collector_that_is_not_there_costs_one_timeout() {
+    let collector = Collector::start().expect("a collector");
+    let endpoint = collector.endpoint();
+    drop(collector);
+    for runtime in ["tokio", "blocking"] {
+        let (told, code) = report(&[
+            "logs",
+            "--otlp-endpoint",
+            &endpoint,
+            "--logs",
+            "100000",
+            "--workers",
+            "4",
+            "--timeout",
+            "1s",
+            "--runtime",
+            runtime,
+        ]);
+        assert_eq!((code, &told["given_up"]), (Some(1), &Json::Bool(true)), "{told}");
+        assert_closed(&told);
+        // An export of each worker, and not the load of an hour.
+        assert!(number(&told, "exports") <= 8, "{told}");
+    }
 }
 
 #[test]
