@@ -1,0 +1,114 @@
+//! A shop on tokio, with three signals of the OpenTelemetry SDK.
+
+use opentelemetry::logs::{LogRecord, Logger, LoggerProvider, Severity};
+use opentelemetry::trace::{Span, SpanKind, Status, Tracer};
+use opentelemetry::{KeyValue, global};
+use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
+use opentelemetry_otlp::{LogExporter, MetricExporter, Protocol, SpanExporter};
+use opentelemetry_otlp::{WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::error::Error;
+use std::time::Duration;
+
+const TENANT: &str = "acme";
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct Arguments {
+    pub endpoint: String,
+    pub over_grpc: bool,
+}
+
+struct Telemetry {
+    traces: SdkTracerProvider,
+    logs: SdkLoggerProvider,
+    metrics: SdkMeterProvider,
+}
+
+pub async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let telemetry = start(&arguments)?;
+    checkout(&telemetry.logs, 1);
+    checkout(&telemetry.logs, 2);
+    tokio::task::spawn_blocking(move || telemetry.shutdown()).await??;
+    Ok(())
+}
+
+fn exporters(arguments: &Arguments) -> Result<(SpanExporter, LogExporter, MetricExporter), Box<dyn Error>> {
+    let metrics = MetricExporter::builder().with_temporality(Temporality::Delta);
+    Ok(if arguments.over_grpc {
+        (
+            grpc(SpanExporter::builder().with_tonic(), arguments)?.build()?,
+            grpc(LogExporter::builder().with_tonic(), arguments)?.build()?,
+            grpc(metrics.with_tonic(), arguments)?.build()?,
+        )
+    } else {
+        (
+            http(SpanExporter::builder().with_http(), arguments, "v1/traces").build()?,
+            http(LogExporter::builder().with_http(), arguments, "v1/logs").build()?,
+            http(metrics.with_http(), arguments, "v1/metrics").build()?,
+        )
+    })
+}
+
+fn grpc<B: WithExportConfig + WithTonicConfig>(to: B, arguments: &Arguments) -> Result<B, Box<dyn Error>> {
+    let mut metadata = MetadataMap::new();
+    metadata.insert("x-scope-orgid", TENANT.parse()?);
+    let builder = to.with_endpoint(&arguments.endpoint).with_timeout(TIMEOUT);
+    Ok(builder.with_metadata(metadata))
+}
+
+fn http<B: WithExportConfig + WithHttpConfig>(to: B, arguments: &Arguments, path: &str) -> B {
+    let builder = to.with_protocol(Protocol::HttpBinary).with_timeout(TIMEOUT);
+    let builder = builder.with_endpoint(format!("{}/{path}", arguments.endpoint));
+    builder.with_headers([("x-scope-orgid".into(), TENANT.into())].into())
+}
+
+fn start(arguments: &Arguments) -> Result<Telemetry, Box<dyn Error>> {
+    let (spans, records, metrics) = exporters(arguments)?;
+    let resource = || Resource::builder().with_service_name("shop").build();
+    let traces = SdkTracerProvider::builder().with_resource(resource());
+    let logs = SdkLoggerProvider::builder().with_resource(resource());
+    let meters = SdkMeterProvider::builder().with_resource(resource());
+    let telemetry = Telemetry {
+        traces: traces.with_batch_exporter(spans).build(),
+        logs: logs.with_batch_exporter(records).build(),
+        metrics: meters.with_periodic_exporter(metrics).build(),
+    };
+    global::set_tracer_provider(telemetry.traces.clone());
+    global::set_meter_provider(telemetry.metrics.clone());
+    Ok(telemetry)
+}
+
+fn checkout(logs: &SdkLoggerProvider, order: i64) {
+    let tracer = global::tracer("cart");
+    let span = tracer.span_builder("checkout").with_kind(SpanKind::Server);
+    let mut span = span.start(&tracer);
+    span.set_attribute(KeyValue::new("order", order));
+    span.add_event("paid", vec![KeyValue::new("amount", 2.5)]);
+    if order == 2 {
+        span.set_status(Status::error("sold out"));
+        let logger = logs.logger("stock");
+        let mut record = logger.create_log_record();
+        record.set_severity_number(Severity::Warn);
+        record.set_body("nothing left".into());
+        logger.emit(record);
+    }
+    span.end();
+    let meter = global::meter("cart");
+    let orders = meter.u64_counter("orders").build();
+    orders.add(1, &[KeyValue::new("kind", "web")]);
+    let amount = meter.f64_histogram("amount").with_unit("EUR").build();
+    amount.record(2.5, &[]);
+    meter.i64_up_down_counter("stock").build().add(-1, &[]);
+}
+
+impl Telemetry {
+    fn shutdown(self) -> OTelSdkResult {
+        self.traces.shutdown()?;
+        self.logs.shutdown()?;
+        self.metrics.shutdown()
+    }
+}
