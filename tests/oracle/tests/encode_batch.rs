@@ -544,3 +544,92 @@ fn a_resource_named_after_a_scope_ends_that_scope() {
         .collect();
     assert_eq!(names, [(Some("lib"), 1), (None, 1), (Some("lib"), 1)]);
 }
+
+/// Whatever resources and scopes are named in whatever order, each span is where it was told to be, and no two groups are alike.
+#[test]
+fn spans_are_under_the_resource_and_the_scope_named_last() {
+    for seed in 0..400_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |end: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % end
+        };
+        let resources = ["a", "b", "c"].map(|name| Resource::builder().attr("service.name", name).build());
+        let (mut resource, mut scope) = (0, None);
+        let mut batch = TraceBatch::new(&resources[0]);
+        let mut expected = Vec::new();
+        for number in 1..=below(120) {
+            for _ in 0..below(4) {
+                match below(4) {
+                    0 | 1 => {
+                        resource = below(3) as usize;
+                        scope = None;
+                        batch.resource(&resources[resource]);
+                    }
+                    2 => {
+                        let name = ["lib", "other"][below(2) as usize];
+                        scope = Some((name, false));
+                        batch.scope(name, "1");
+                    }
+                    _ => {
+                        // Large enough for the next chunk, so that items before it and after it lie apart.
+                        let (name, len) = (["lib", "other"][below(2) as usize], 40_000);
+                        scope = Some((name, true));
+                        batch.scope_with(name, "1", |scope| {
+                            scope.attr("long", "x".repeat(len).as_str());
+                        });
+                    }
+                }
+            }
+            if below(10) == 0 {
+                // One that is not taken, and one whose closure panics: neither is there.
+                batch.span([0; 16], SPAN, "refused").end();
+                let torn = catch_unwind(AssertUnwindSafe(|| {
+                    batch
+                        .span(TRACE, SPAN, "torn")
+                        .event("event", 1, |_| panic!("in the middle"));
+                }));
+                assert!(torn.is_err());
+            }
+            let name = "n".repeat(below(3_000) as usize);
+            batch.span(TRACE, number.to_be_bytes(), &name).end();
+            expected.push((["a", "b", "c"][resource].to_owned(), scope, number));
+        }
+        let request = batch.finish();
+        let mut found = Vec::new();
+        let mut groups = std::collections::HashSet::new();
+        for of_resource in decoded(&request).resource_spans {
+            let attributes = &of_resource.resource.as_ref().expect("a resource").attributes;
+            let Some(Value::StringValue(name)) = attributes[0]
+                .value
+                .as_ref()
+                .and_then(|value| value.value.as_ref())
+            else {
+                panic!("no name");
+            };
+            for of_scope in &of_resource.scope_spans {
+                let scope = of_scope.scope.as_ref();
+                let scope = scope.map(|scope| {
+                    (
+                        if scope.name == "lib" { "lib" } else { "other" },
+                        !scope.attributes.is_empty(),
+                    )
+                });
+                assert!(groups.insert((name.clone(), scope)), "seed {seed}: a group twice");
+                for span in &of_scope.spans {
+                    let number = span
+                        .span_id
+                        .as_slice()
+                        .try_into()
+                        .map(u64::from_be_bytes)
+                        .expect("an id");
+                    found.push((name.clone(), scope, number));
+                }
+            }
+        }
+        found.sort_by_key(|(_, _, number)| *number);
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}
