@@ -6,6 +6,12 @@ use std::{env, fs};
 
 const BEFORE: &str = include_str!("../before.rs");
 const AFTER: &str = include_str!("../after.rs");
+const WITH_PROCESSORS: &str = include_str!("../with_processors.rs");
+/// The steps that the page shows: names and texts of both files.
+const STEPS: [[(&str, &str); 2]; 2] = [
+    [("before.rs", BEFORE), ("after.rs", AFTER)],
+    [("after.rs", AFTER), ("with_processors.rs", WITH_PROCESSORS)],
+];
 /// Lines of context around what differs.
 const CONTEXT: usize = 3;
 
@@ -47,7 +53,7 @@ fn application(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_applications_are_of_a_readable_length() {
-    for (name, text) in [("before.rs", BEFORE), ("after.rs", AFTER)] {
+    for (name, text) in STEPS.into_iter().flatten() {
         assert!(text.lines().count() < 120, "{name} is too long for a page");
     }
     let (before, after) = (BEFORE.lines().count(), AFTER.lines().count());
@@ -59,27 +65,45 @@ fn the_applications_are_of_a_readable_length() {
 #[test]
 fn the_page_shows_the_difference() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../MIGRATING.md");
-    let page = fs::read_to_string(&path).expect("MIGRATING.md");
-    let start = "```diff\n--- before.rs\n+++ after.rs\n";
-    let (head, rest) = page
-        .split_once(start)
-        .expect("the page shows a difference of the two files");
-    let (shown, tail) = rest.split_once("```\n").expect("the block ends");
-    let made = unified(&difference(BEFORE, AFTER));
-    if env::var_os("OTLP_EMBED_BLESS").is_some() {
-        fs::write(&path, format!("{head}{start}{made}```\n{tail}")).expect("the page is written");
-    } else {
-        assert!(
-            shown == made,
-            "MIGRATING.md shows another difference; OTLP_EMBED_BLESS=1 writes this one:\n{made}"
-        );
+    for [(old, before), (new, after)] in STEPS {
+        let page = fs::read_to_string(&path).expect("MIGRATING.md");
+        let start = format!("```diff\n--- {old}\n+++ {new}\n");
+        let (head, rest) = page
+            .split_once(&start)
+            .expect("the page shows a difference of the two files");
+        let (shown, tail) = rest.split_once("```\n").expect("the block ends");
+        let made = unified(&difference(before, after));
+        if env::var_os("OTLP_EMBED_BLESS").is_some() {
+            fs::write(&path, format!("{head}{start}{made}```\n{tail}")).expect("the page is written");
+        } else {
+            assert!(
+                shown == made,
+                "MIGRATING.md shows another difference; OTLP_EMBED_BLESS=1 writes this one:\n{made}"
+            );
+        }
     }
+}
+
+/// The second step leaves the telemetry alone too: what is told is told by the same lines.
+#[test]
+fn the_second_step_leaves_the_application_alone() {
+    let told = |text: &'static str| {
+        let (_, rest) = text.split_once("fn checkout(").expect("it tells something");
+        rest.split_once("\n}\n").expect("the function ends").0
+    };
+    assert_eq!(told(AFTER), told(WITH_PROCESSORS));
 }
 
 /// What is shown, read backwards: the page says how one file becomes the other, without any knowledge of how it was made.
 #[test]
 fn the_difference_leads_from_one_to_the_other() {
-    let lines = difference(BEFORE, AFTER);
+    for [(_, before), (_, after)] in STEPS {
+        leads(before, after);
+    }
+}
+
+fn leads(before: &str, after: &str) {
+    let lines = difference(before, after);
     let read = |leaves_out: fn(&Line<'_>) -> bool| -> String {
         let kept = lines.iter().filter(|line| !leaves_out(line));
         kept.map(|line| {
@@ -88,8 +112,8 @@ fn the_difference_leads_from_one_to_the_other() {
         })
         .collect()
     };
-    assert_eq!(read(|line| matches!(line, Line::Added(_))), BEFORE);
-    assert_eq!(read(|line| matches!(line, Line::Removed(_))), AFTER);
+    assert_eq!(read(|line| matches!(line, Line::Added(_))), before);
+    assert_eq!(read(|line| matches!(line, Line::Removed(_))), after);
 }
 
 /// The longest common subsequence of lines is kept; what is removed stands before what is added.

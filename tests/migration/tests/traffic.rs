@@ -1,9 +1,11 @@
-//! The application with either exporter tells a collector the same.
+//! The application tells a collector the same with either exporter, and with processors in the place of the SDK's.
 
 #[path = "../after.rs"]
 mod after;
 #[path = "../before.rs"]
 mod before;
+#[path = "../with_processors.rs"]
+mod with_processors;
 
 use otlp_embed::pb::metrics::metric::Data;
 use otlp_embed::testing::Collector;
@@ -46,6 +48,10 @@ fn compare(protocol: Protocol) {
         after::run(after::Arguments { endpoint, over_grpc })
     });
     assert_eq!(before, after);
+    let processed = arrived(protocol, |endpoint| {
+        with_processors::run(with_processors::Arguments { endpoint, over_grpc })
+    });
+    assert_eq!(before, processed);
     assert_eq!(
         (before.spans.len(), before.logs.len(), before.metrics.len()),
         (2, 1, 3)
