@@ -12,7 +12,10 @@ use crate::encode::{LogBatch, MetricBatch, Request, Signal, TraceBatch};
 use crate::error::Error;
 use crate::stats::Report;
 #[cfg(feature = "opentelemetry_0_33")]
-use crate::{config::TemporalityPreference, outcome::DropReason};
+use crate::{
+    config::TemporalityPreference,
+    outcome::{DropReason, ItemCounts},
+};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -307,6 +310,12 @@ impl Pipeline {
             };
             self.core().turn_away(signal, items, reason);
         }
+    }
+
+    /// Items of a signal that it took and lost so far, counted once for each destination, and those that it refused not.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn losses(&self, signal: Signal) -> ItemCounts {
+        self.core().losses(signal)
     }
 
     /// The temporality that its exporter is set to prefer.

@@ -17,7 +17,7 @@ use crate::export::{Origin, lock};
 use crate::foreign::shield;
 use crate::observe::Meter;
 #[cfg(feature = "opentelemetry_0_33")]
-use crate::outcome::DropReason;
+use crate::outcome::{DropReason, ItemCounts};
 use crate::policy::BreakerState;
 use crate::stats::{Report, Stats};
 use crate::time::Instant;
@@ -242,6 +242,16 @@ impl Shared {
             return self.stats_of_a_child();
         }
         lock(&self.delivery).stats()
+    }
+
+    /// Items of a signal that were taken and not delivered.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(super) fn losses(&self, signal: Signal) -> ItemCounts {
+        match self.is_forked() {
+            // They are the parent's.
+            true => ItemCounts::default(),
+            false => lock(&self.delivery).losses(signal),
+        }
     }
 
     /// Adds what an endpoint of a leg counted for the self-metrics of its exporter.

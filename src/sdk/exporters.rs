@@ -1,7 +1,8 @@
 //! Exporters: what the SDK's own processors and readers hand their batches to.
 
 use super::alarm::Alarm;
-use super::processors::{Failure, flush};
+use super::losses::Losses;
+use super::processors::Failure;
 use crate::config::TemporalityPreference;
 use crate::encode::{Request, Resource, Signal};
 use crate::error::Error;
@@ -117,7 +118,8 @@ impl MetricExporter {
     /// temporality outlive an outage. Where the queue is full and blocks it waits for room, for 10 s at most; what is not
     /// admitted counts as dropped.
     ///
-    /// `force_flush` and `shutdown` flush the pipeline.
+    /// `force_flush` and `shutdown` flush the pipeline, and fail where it lost data points since they last told, those of the
+    /// exporter's own metrics among them; what was not admitted its own call told.
     pub fn queued(pipeline: &Pipeline) -> Self {
         Self {
             outlet: Outlet::queue(pipeline),
@@ -141,7 +143,7 @@ pub(super) struct Outlet {
 
 enum To {
     Exporter(Arc<dyn Export>),
-    Queue(Pipeline),
+    Queue(Pipeline, Losses),
 }
 
 /// An exporter on whatever runtime.
@@ -186,7 +188,7 @@ impl Outlet {
 
     fn queue(pipeline: &Pipeline) -> Self {
         Self {
-            to: To::Queue(pipeline.clone()),
+            to: To::Queue(pipeline.clone(), Losses::new(pipeline, Signal::Metrics)),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -214,7 +216,7 @@ impl Outlet {
                 let time = request.timeout().unwrap_or_else(|| exporter.timeout(signal));
                 Sending(Stage::Exporting(exporter.export(request), Limit::of(time, GRACE)))
             }
-            To::Queue(pipeline) => {
+            To::Queue(pipeline, _) => {
                 let admitting = Box::pin(pipeline.send(request));
                 Sending(Stage::Admitting(Admitting {
                     admitting,
@@ -232,7 +234,7 @@ impl Outlet {
             _ if self.is_closed() => Err(Failure::Closed),
             // It holds nothing: an export has ended when its caller goes on.
             To::Exporter(_) => Ok(()),
-            To::Queue(pipeline) => flush(pipeline, FLUSH_TIME),
+            To::Queue(pipeline, losses) => losses.flush(pipeline, FLUSH_TIME),
         }
     }
 
@@ -240,7 +242,7 @@ impl Outlet {
         match &self.to {
             _ if self.is_closed.swap(true, Ordering::Relaxed) => Err(Failure::Closed),
             To::Exporter(_) => Ok(()),
-            To::Queue(pipeline) => flush(pipeline, timeout),
+            To::Queue(pipeline, losses) => losses.flush(pipeline, timeout),
         }
     }
 }
@@ -249,7 +251,7 @@ impl fmt::Debug for Outlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let to = match &self.to {
             To::Exporter(_) => "exporter",
-            To::Queue(_) => "pipeline",
+            To::Queue(..) => "pipeline",
         };
         f.debug_struct("Outlet")
             .field("to", &to)

@@ -64,6 +64,7 @@
 
 mod alarm;
 mod exporters;
+mod losses;
 mod processors;
 mod v0_33;
 

@@ -1,9 +1,9 @@
 //! Processors: what the SDK calls at the end of a span and for every log record.
 
+use super::losses::Losses;
 use crate::encode::{LogBatch, Resource, Signal, TraceBatch};
-use crate::pipeline::{FlushReport, Pipeline, Refusal};
-use alloc::format;
-use alloc::string::{String, ToString};
+use crate::pipeline::{Pipeline, Refusal};
+use alloc::string::String;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
@@ -22,10 +22,11 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// What happens when the queue is full is the choice of the pipeline: see [`Overflow`](crate::pipeline::Overflow). Spans that it
 /// does not take are dropped and counted in [`Pipeline::stats`], also where it was shut down before the provider.
 ///
-/// `force_flush` waits until the collector has answered for everything that is queued, 5 s at most; it is an error when some of
-/// that was lost or rejected, or is still on its way then. What was lost before the call is in [`Pipeline::stats`], and the
-/// observer was told. `shutdown` does the same within its time and takes nothing after it. The pipeline goes on, since other
-/// signals share it.
+/// `force_flush` waits until the collector has answered for everything that is queued, 5 s at most. It is a timeout when something
+/// is still on its way then, and a failure that tells how many when spans were lost or rejected since the call before that told of
+/// them, or since the processor was made. Those of other signals are not among them, nor what the queue refused others. Where
+/// processors of one signal share a pipeline, their items share requests, and each tells what the pipeline lost of both.
+/// `shutdown` does the same within its time and takes nothing after it. The pipeline goes on, since other signals share it.
 ///
 /// # Cancel safety
 ///
@@ -48,7 +49,7 @@ impl SpanProcessor {
     /// A processor that writes into this pipeline, with the headers of this handle.
     pub fn new(pipeline: &Pipeline) -> Self {
         Self {
-            face: Face::new(pipeline),
+            face: Face::new(pipeline, Signal::Traces),
         }
     }
 
@@ -64,7 +65,7 @@ impl LogProcessor {
     /// A processor that writes into this pipeline, with the headers of this handle.
     pub fn new(pipeline: &Pipeline) -> Self {
         Self {
-            face: Face::new(pipeline),
+            face: Face::new(pipeline, Signal::Logs),
         }
     }
 
@@ -80,6 +81,7 @@ impl LogProcessor {
 #[derive(Debug)]
 pub(super) struct Face {
     pipeline: Pipeline,
+    losses: Losses,
     /// That of the provider, once it has told.
     resource: Option<Resource>,
     wait_max: Duration,
@@ -96,9 +98,10 @@ pub(super) enum Failure {
 }
 
 impl Face {
-    fn new(pipeline: &Pipeline) -> Self {
+    fn new(pipeline: &Pipeline, signal: Signal) -> Self {
         Self {
             pipeline: pipeline.clone(),
+            losses: Losses::new(pipeline, signal),
             resource: None,
             wait_max: WAIT_MAX,
             is_closed: AtomicBool::new(false),
@@ -120,7 +123,7 @@ impl Face {
             }
             write(batch);
         };
-        told(self.pipeline.put_spans(self.wait_max, write));
+        self.note(self.pipeline.put_spans(self.wait_max, write));
     }
 
     /// Writes a log record; what the pipeline does not take it has counted.
@@ -134,7 +137,14 @@ impl Face {
             }
             write(batch);
         };
-        told(self.pipeline.put_logs(self.wait_max, write));
+        self.note(self.pipeline.put_logs(self.wait_max, write));
+    }
+
+    /// The pipeline has counted what it did not take, and tells its observer.
+    fn note(&self, written: Result<(), Refusal>) {
+        if written.is_err() {
+            self.losses.refused();
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -145,39 +155,13 @@ impl Face {
         if self.is_closed() {
             return Err(Failure::Closed);
         }
-        flush(&self.pipeline, FLUSH_TIME)
+        self.losses.flush(&self.pipeline, FLUSH_TIME)
     }
 
     pub(super) fn shutdown(&self, timeout: Duration) -> Result<(), Failure> {
         if self.is_closed.swap(true, Ordering::Relaxed) {
             return Err(Failure::Closed);
         }
-        flush(&self.pipeline, timeout)
+        self.losses.flush(&self.pipeline, timeout)
     }
-}
-
-/// The pipeline has counted it, and tells its observer.
-fn told(written: Result<(), Refusal>) {
-    let _ = written;
-}
-
-/// Flushes a pipeline for so long at most.
-pub(super) fn flush(pipeline: &Pipeline, timeout: Duration) -> Result<(), Failure> {
-    let report = pipeline
-        .flush_blocking(timeout)
-        .map_err(|error| Failure::Other(error.to_string()))?;
-    if report.pending > 0 {
-        return Err(Failure::TimedOut(timeout));
-    }
-    if report.is_delivered() {
-        return Ok(());
-    }
-    Err(Failure::Other(describe(&report)))
-}
-
-fn describe(report: &FlushReport) -> String {
-    format!(
-        "not everything was delivered that waited in the pipeline: {}; its stats tell why",
-        report.counts
-    )
 }

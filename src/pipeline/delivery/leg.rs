@@ -88,6 +88,9 @@ pub(super) struct Leg {
     /// Whether it lost its last endpoint.
     pub is_gone: bool,
     account: Account,
+    /// Items that were taken and not delivered, by signal; nothing is delivered in it.
+    #[cfg(feature = "opentelemetry_0_33")]
+    losses: [ItemCounts; Signal::ALL.len()],
     /// Signals that lost items to a full queue since there was room.
     overflowing: [bool; Signal::ALL.len()],
     /// Items and bytes held when it was last found full.
@@ -126,6 +129,8 @@ impl Leg {
             blocked_until: None,
             is_gone: false,
             account: Account::default(),
+            #[cfg(feature = "opentelemetry_0_33")]
+            losses: Default::default(),
             overflowing: [false; Signal::ALL.len()],
             full: (0, 0),
             lost: Lost::default(),
@@ -428,6 +433,12 @@ impl Leg {
             unknown,
             full: self.full,
         })
+    }
+
+    /// What it ever lost of a signal, but for what its queue refused.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub fn losses(&self, signal: Signal) -> ItemCounts {
+        self.losses[signal.index()]
     }
 
     pub fn has_lost(&self) -> bool {

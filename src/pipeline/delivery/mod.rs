@@ -45,6 +45,8 @@ pub use verdict::{ExportVerdict, VerdictClass};
 use crate::encode::{Request, Signal};
 use crate::observe::Meter;
 use crate::outcome::DropReason;
+#[cfg(feature = "opentelemetry_0_33")]
+use crate::outcome::ItemCounts;
 use crate::pipeline::stats::{FlushReport, PipelineStats};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -214,6 +216,16 @@ impl Delivery {
     /// Whether [`poll_event`](Self::poll_event) has one.
     pub fn has_events(&self) -> bool {
         !self.shared.events.is_empty() || self.legs.iter().any(Leg::has_lost)
+    }
+
+    /// Items of a signal that were taken and not delivered, counted once for each leg. What was refused is its producer's to know.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub fn losses(&self, signal: Signal) -> ItemCounts {
+        let mut losses = ItemCounts::default();
+        for leg in &self.legs {
+            losses += leg.losses(signal);
+        }
+        losses
     }
 
     /// The account now, with ages as of the last fact.

@@ -197,6 +197,13 @@ impl Leg {
         account.unknown += counts.unknown;
         account.dropped[reason.index()] += counts.dropped;
         self.lost.add(signal, reason, counts);
+        #[cfg(feature = "opentelemetry_0_33")]
+        {
+            self.losses[signal.index()] += ItemCounts {
+                delivered: 0,
+                ..counts
+            };
+        }
         shared.epochs.settle(epoch, counts);
     }
 
