@@ -343,7 +343,7 @@ impl Limit {
         match &self.alarm {
             Some(alarm) if alarm.is_over() => return true,
             Some(alarm) => alarm.update(cx.waker()),
-            None => self.alarm = Some(Alarm::after(self.time + self.grace, cx.waker())),
+            None => self.alarm = Some(Alarm::after(self.time.saturating_add(self.grace), cx.waker())),
         }
         false
     }

@@ -210,6 +210,23 @@ fn a_dropped_export_is_counted() {
     assert_eq!((stats.accepted, stats.delivered), (1, 0), "{stats:?}");
 }
 
+#[test]
+fn an_exporters_time_may_be_without_bound() {
+    within(BOUND, "the program", || {
+        let collector = Collector::start().expect("a collector");
+        collector.answer(Answer::Never);
+        let runtime = current_thread();
+        let exporter = over_tokio(&collector, runtime.handle().clone(), Duration::MAX);
+        let spans = sdk::SpanExporter::new(&exporter);
+        runtime.block_on(async {
+            let export = spans.export(vec![span_data()]);
+            let given_up = tokio::time::timeout(Duration::from_millis(50), export).await;
+            assert!(given_up.is_err(), "{given_up:?}");
+        });
+        assert_settled(&exporter.stats());
+    });
+}
+
 /// A log processor after its shutdown.
 #[test]
 fn log_processor_takes_nothing_after_its_shutdown() {
