@@ -312,6 +312,12 @@ impl Pipeline {
         }
     }
 
+    /// Counts items as dropped whose producer gave up waiting for room.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn give_up(&self, signal: Signal, items: u64) {
+        self.core().turn_away(signal, items, DropReason::Cancelled);
+    }
+
     /// Items of a signal that it took and lost so far, counted once for each destination, and those that it refused not.
     #[cfg(feature = "opentelemetry_0_33")]
     pub(crate) fn losses(&self, signal: Signal) -> ItemCounts {

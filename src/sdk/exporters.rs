@@ -61,6 +61,11 @@ pub struct LogExporter {
 ///
 /// Metrics are copied once, at the call: nothing of the lent collection is kept. The temporality is what the exporter's
 /// [`Config`](crate::Config) prefers, cumulative unless set.
+///
+/// # Cancel safety
+///
+/// Dropping the future of an export cancels that export, or takes it out of the line before a full queue; its data points are
+/// counted.
 #[derive(Debug)]
 pub struct MetricExporter {
     pub(super) outlet: Outlet,
@@ -224,6 +229,7 @@ impl Outlet {
                     signal,
                     items,
                     limit: Limit::of(QUEUE_TIME, Duration::ZERO),
+                    is_settled: false,
                 }))
             }
         }
@@ -277,6 +283,7 @@ struct Admitting {
     signal: Signal,
     items: u64,
     limit: Limit,
+    is_settled: bool,
 }
 
 /// The time of an export, and the alarm that keeps it where its runtime does not.
@@ -315,7 +322,8 @@ impl Future for Sending {
 
 impl Admitting {
     /// What was not admitted is counted.
-    fn settle(&self, admitted: Result<(), Refusal>) -> Result<(), Failure> {
+    fn settle(&mut self, admitted: Result<(), Refusal>) -> Result<(), Failure> {
+        self.is_settled = true;
         let Err(refusal) = admitted else {
             return Ok(());
         };
@@ -327,6 +335,15 @@ impl Admitting {
             "{} data points dropped: {refusal}",
             self.items
         )))
+    }
+}
+
+impl Drop for Admitting {
+    /// Its collection is gone with it.
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.pipeline.give_up(self.signal, self.items);
+        }
     }
 }
 
