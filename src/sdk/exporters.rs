@@ -358,11 +358,13 @@ impl Limit {
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         match &self.alarm {
-            Some(alarm) if alarm.is_over() => return true,
-            Some(alarm) => alarm.update(cx.waker()),
-            None => self.alarm = Some(Alarm::after(self.time.saturating_add(self.grace), cx.waker())),
+            // Between the two the other waker may have been woken in vain.
+            Some(alarm) => alarm.is_over() || !alarm.update(cx.waker()),
+            None => {
+                self.alarm = Some(Alarm::after(self.time.saturating_add(self.grace), cx.waker()));
+                false
+            }
         }
-        false
     }
 }
 
