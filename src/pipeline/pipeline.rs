@@ -324,6 +324,12 @@ impl Pipeline {
         self.core().losses(signal)
     }
 
+    /// How many destinations each item is for.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn destinations(&self) -> u64 {
+        self.core().destinations()
+    }
+
     /// The temporality that its exporter is set to prefer.
     #[cfg(feature = "opentelemetry_0_33")]
     pub(crate) fn temporality_preference(&self) -> TemporalityPreference {

@@ -254,6 +254,15 @@ impl Shared {
         }
     }
 
+    /// How many legs there are, each of which counts an item for itself.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(super) fn destinations(&self) -> u64 {
+        match self.is_forked() {
+            true => 1,
+            false => lock(&self.delivery).legs() as u64,
+        }
+    }
+
     /// Adds what an endpoint of a leg counted for the self-metrics of its exporter.
     pub(super) fn measure(&self, leg: usize, endpoint: usize, meter: &mut Meter) {
         if self.is_forked() {

@@ -57,7 +57,7 @@ impl Losses {
         let mut told = lock(&self.told);
         // Under the lock: of two flushes at a time each loss is told by one.
         let mut all = pipeline.losses(self.signal);
-        all.dropped += self.refused.load(Ordering::Relaxed);
+        all.dropped += self.refused.load(Ordering::Relaxed) * pipeline.destinations();
         let before = core::mem::replace(&mut *told, all);
         ItemCounts {
             delivered: 0,

@@ -218,6 +218,12 @@ impl Delivery {
         !self.shared.events.is_empty() || self.legs.iter().any(Leg::has_lost)
     }
 
+    /// How many legs it was made with, also where some are gone.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub fn legs(&self) -> usize {
+        self.legs.len()
+    }
+
     /// Items of a signal that were taken and not delivered, counted once for each leg. What was refused is its producer's to know.
     #[cfg(feature = "opentelemetry_0_33")]
     pub fn losses(&self, signal: Signal) -> ItemCounts {

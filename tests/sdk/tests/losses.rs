@@ -5,9 +5,9 @@ mod running;
 use opentelemetry_sdk::logs::LogProcessor;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::SpanProcessor;
-use otlp_embed::pipeline::{Overflow, PipelineConfig, QueueConfig};
+use otlp_embed::pipeline::{Endpoints, Overflow, PipelineConfig, QueueConfig};
 use otlp_embed::testing::{Answer, Collector};
-use otlp_embed::{Protocol, sdk};
+use otlp_embed::{Protocol, rt, sdk};
 use running::faces::{blocking, piped, piping, words};
 use running::{config, end_spans, within};
 use std::time::Duration;
@@ -93,6 +93,37 @@ fn what_was_refused_is_told_by_its_processor_alone() {
         other.force_flush().expect("it lost nothing");
         let report = pipeline.shutdown_blocking(BOUND);
         assert_eq!((report.stats.delivered, report.lost()), (4, 6), "{report}");
+        thread.join().expect("no panic");
+    });
+}
+
+/// Two destinations, of which each counts for itself, also what neither had room for.
+#[test]
+fn what_was_refused_is_told_once_for_each_destination() {
+    within(BOUND, "the program", || {
+        let (first, second) = (Collector::start(), Collector::start());
+        let collectors = [first.expect("a collector"), second.expect("a collector")];
+        collectors[1].answer(Answer::HttpStatus(400));
+        let runtime = rt::Blocking::new().expect("a runtime");
+        let exporters = collectors.each_ref().map(|collector| {
+            let config = config(collector, Protocol::HttpProtobuf);
+            config.build(runtime.clone()).expect("an exporter")
+        });
+        let queue = QueueConfig::new()
+            .with_items_max(4)
+            .with_overflow(Overflow::DropNewest);
+        let config = PipelineConfig::new().with_queue(queue);
+        let (pipeline, future) = Endpoints::fan_out(exporters)
+            .pipeline(config)
+            .expect("a pipeline");
+        let (provider, spans) = piping(&pipeline);
+        // Nobody takes anything out of the queue yet.
+        end_spans(&provider, 0, 10);
+        let thread = future.run_on_thread().expect("a thread");
+        let text = words(spans.force_flush());
+        assert!(text.contains("4 rejected, 12 dropped, 0 unknown"), "{text}");
+        let report = pipeline.shutdown_blocking(BOUND);
+        assert_eq!((report.stats.delivered, report.lost()), (4, 16), "{report}");
         thread.join().expect("no panic");
     });
 }
