@@ -308,8 +308,14 @@ impl Pipeline {
                 true => DropReason::Shutdown,
                 false => DropReason::QueueFull,
             };
-            self.core().turn_away(signal, items, reason);
+            self.drop_items(signal, items, reason);
         }
+    }
+
+    /// Counts items as dropped that were meant for it and that it never took.
+    #[cfg(feature = "opentelemetry_0_33")]
+    pub(crate) fn drop_items(&self, signal: Signal, items: u64, reason: DropReason) {
+        self.core().turn_away(signal, items, reason);
     }
 
     /// Items of a signal that it took and lost so far, counted once for each destination, and those that it refused not.

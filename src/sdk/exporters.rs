@@ -7,7 +7,7 @@ use crate::config::TemporalityPreference;
 use crate::encode::{Request, Resource, Signal};
 use crate::error::Error;
 use crate::export::{Exporter, OtlpExportFuture};
-use crate::outcome::Outcome;
+use crate::outcome::{DropReason, Outcome};
 use crate::pipeline::{Pipeline, Refusal};
 use crate::rt::Runtime;
 use alloc::boxed::Box;
@@ -61,6 +61,10 @@ pub struct LogExporter {
 ///
 /// Metrics are copied once, at the call: nothing of the lent collection is kept. The temporality is what the exporter's
 /// [`Config`](crate::Config) prefers, cumulative unless set.
+///
+/// # Cancel safety
+///
+/// Dropping the future of an export cancels what was not admitted yet, and its data points are counted as dropped.
 #[derive(Debug)]
 pub struct MetricExporter {
     pub(super) outlet: Outlet,
@@ -224,6 +228,7 @@ impl Outlet {
                     signal,
                     items,
                     limit: Limit::of(QUEUE_TIME, Duration::ZERO),
+                    is_settled: false,
                 }))
             }
         }
@@ -277,6 +282,7 @@ struct Admitting {
     signal: Signal,
     items: u64,
     limit: Limit,
+    is_settled: bool,
 }
 
 /// The time of an export, and the alarm that keeps it where its runtime does not.
@@ -315,7 +321,8 @@ impl Future for Sending {
 
 impl Admitting {
     /// What was not admitted is counted.
-    fn settle(&self, admitted: Result<(), Refusal>) -> Result<(), Failure> {
+    fn settle(&mut self, admitted: Result<(), Refusal>) -> Result<(), Failure> {
+        self.is_settled = true;
         let Err(refusal) = admitted else {
             return Ok(());
         };
@@ -327,6 +334,16 @@ impl Admitting {
             "{} data points dropped: {refusal}",
             self.items
         )))
+    }
+}
+
+/// Whoever waits no longer has cancelled it.
+impl Drop for Admitting {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.pipeline
+                .drop_items(self.signal, self.items, DropReason::Cancelled);
+        }
     }
 }
 
