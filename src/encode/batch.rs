@@ -65,6 +65,8 @@ impl Batch {
     fn scope_with(&mut self, name: &str, version: &str, write: impl FnOnce(&mut ScopeWriter<'_>)) {
         let state = &mut self.state;
         state.settle();
+        // Where the closure panics, no scope is named: the next item takes away first what was written of this one.
+        state.is_scope_named = false;
         // The message is written behind the items, compared with the scopes so far, and taken away again.
         let start = state.sink.mark();
         state.unfinished_aside = Some(start);

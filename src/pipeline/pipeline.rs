@@ -308,14 +308,14 @@ impl Pipeline {
                 true => DropReason::Shutdown,
                 false => DropReason::QueueFull,
             };
-            self.drop_items(signal, items, reason);
+            self.core().turn_away(signal, items, reason);
         }
     }
 
-    /// Counts items as dropped that were meant for it and that it never took.
+    /// Counts items as dropped whose producer gave up waiting for room.
     #[cfg(feature = "opentelemetry_0_33")]
-    pub(crate) fn drop_items(&self, signal: Signal, items: u64, reason: DropReason) {
-        self.core().turn_away(signal, items, reason);
+    pub(crate) fn give_up(&self, signal: Signal, items: u64) {
+        self.core().turn_away(signal, items, DropReason::Cancelled);
     }
 
     /// Items of a signal that it took and lost so far, counted once for each destination, and those that it refused not.

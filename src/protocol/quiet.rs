@@ -29,5 +29,47 @@ pub(crate) fn quiet(is_wanted: bool) -> Quiet {
 #[cfg(feature = "opentelemetry_0_33")]
 fn suppress(is_wanted: bool) -> Option<otel_api_0_33::ContextGuard> {
     use otel_api_0_33::Context;
-    (is_wanted && !Context::is_current_telemetry_suppressed()).then(Context::enter_telemetry_suppressed_scope)
+
+    if !is_wanted || !may_touch_context() {
+        return None;
+    }
+    let enter =
+        || (!Context::is_current_telemetry_suppressed()).then(Context::enter_telemetry_suppressed_scope);
+    // Where its current context has ended with its thread, the SDK panics; an exporter that ends later must not.
+    let guard = crate::foreign::shield(enter)?;
+    note_context();
+    guard
 }
+
+#[cfg(feature = "opentelemetry_0_33")]
+mod thread {
+    use core::cell::Cell;
+
+    /// Ends before the SDK's context of the thread, which began before it, where a thread's values end in the order opposite to
+    /// that of their beginnings, as on Unix.
+    struct Witness;
+
+    impl Drop for Witness {
+        fn drop(&mut self) {}
+    }
+
+    std::thread_local! {
+        static WITNESS: Witness = const { Witness };
+        static HAS_WITNESS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The SDK's context of this thread has begun.
+    pub(super) fn note_context() {
+        if !HAS_WITNESS.replace(true) {
+            // It begins with the first look at it.
+            let _ = WITNESS.try_with(|_| ());
+        }
+    }
+
+    /// Whether the SDK's context of this thread has not ended, as far as is known.
+    pub(super) fn may_touch_context() -> bool {
+        !HAS_WITNESS.get() || WITNESS.try_with(|_| ()).is_ok()
+    }
+}
+#[cfg(feature = "opentelemetry_0_33")]
+use thread::{may_touch_context, note_context};

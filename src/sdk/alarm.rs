@@ -57,14 +57,19 @@ impl Alarm {
         Self { key }
     }
 
-    /// Has another waker woken.
-    pub(super) fn update(&self, waker: &Waker) {
-        let waker = waker.clone();
-        let old = lock(&DESK)
-            .wakers
-            .get_mut(&self.key)
-            .map(|old| core::mem::replace(old, waker));
-        drop(old);
+    /// Has another waker woken; false where that is too late, since its time is over.
+    pub(super) fn update(&self, waker: &Waker) -> bool {
+        let mut waker = waker.clone();
+        let is_set = match lock(&DESK).wakers.get_mut(&self.key) {
+            Some(old) => {
+                core::mem::swap(old, &mut waker);
+                true
+            }
+            None => false,
+        };
+        // What is not woken by it is dropped outside the lock.
+        drop(waker);
+        is_set
     }
 
     /// Whether its time is over.
@@ -130,15 +135,18 @@ mod tests {
             polls += 1;
             let alarm = alarm.get_or_insert_with(|| Alarm::after(Duration::from_millis(5), cx.waker()));
             late.get_or_insert_with(|| Alarm::after(Duration::from_secs(3600), cx.waker()));
-            alarm.update(cx.waker());
+            let is_set = alarm.update(cx.waker());
             if alarm.is_over() {
                 Poll::Ready(())
             } else {
+                assert!(is_set, "its time is not over");
                 Poll::Pending
             }
         });
         assert_eq!(park::wait(pin!(waiting), None), Some(()));
         assert!(polls >= 2);
+        let due = alarm.as_ref().expect("set");
+        assert!(!due.update(Waker::noop()), "whoever was woken is gone");
         assert!(!late.as_ref().expect("set").is_over());
         let key = late.as_ref().expect("set").key;
         drop((alarm, late));

@@ -7,7 +7,7 @@ use crate::config::TemporalityPreference;
 use crate::encode::{Request, Resource, Signal};
 use crate::error::Error;
 use crate::export::{Exporter, OtlpExportFuture};
-use crate::outcome::{DropReason, Outcome};
+use crate::outcome::Outcome;
 use crate::pipeline::{Pipeline, Refusal};
 use crate::rt::Runtime;
 use alloc::boxed::Box;
@@ -64,7 +64,8 @@ pub struct LogExporter {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of an export cancels what was not admitted yet, and its data points are counted as dropped.
+/// Dropping the future of an export cancels that export, or takes it out of the line before a full queue; its data points are
+/// counted.
 #[derive(Debug)]
 pub struct MetricExporter {
     pub(super) outlet: Outlet,
@@ -337,12 +338,11 @@ impl Admitting {
     }
 }
 
-/// Whoever waits no longer has cancelled it.
 impl Drop for Admitting {
+    /// Its collection is gone with it.
     fn drop(&mut self) {
         if !self.is_settled {
-            self.pipeline
-                .drop_items(self.signal, self.items, DropReason::Cancelled);
+            self.pipeline.give_up(self.signal, self.items);
         }
     }
 }
@@ -358,11 +358,13 @@ impl Limit {
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         match &self.alarm {
-            Some(alarm) if alarm.is_over() => return true,
-            Some(alarm) => alarm.update(cx.waker()),
-            None => self.alarm = Some(Alarm::after(self.time + self.grace, cx.waker())),
+            // Between the two the other waker may have been woken in vain.
+            Some(alarm) => alarm.is_over() || !alarm.update(cx.waker()),
+            None => {
+                self.alarm = Some(Alarm::after(self.time.saturating_add(self.grace), cx.waker()));
+                false
+            }
         }
-        false
     }
 }
 

@@ -4,6 +4,7 @@ use crate::encode::{
     ArrayWriter, IntoValue, KvListWriter, SHARED_BYTES_MIN, SharedText, ValueWriter, Written,
 };
 use alloc::borrow::Cow;
+use alloc::string::String;
 use otel_api_0_33::logs::AnyValue;
 use otel_api_0_33::{Array, StringValue, Value};
 
@@ -26,7 +27,18 @@ struct TakenText(StringValue);
 
 /// Takes text out where it is long, to be referenced.
 pub(super) fn take_long(text: &mut Cow<'static, str>) -> Option<SharedText> {
-    (text.len() >= SHARED_BYTES_MIN).then(|| SharedText::new(core::mem::take(text)))
+    (text.len() >= SHARED_BYTES_MIN).then(|| match core::mem::take(text) {
+        Cow::Borrowed(text) => SharedText::new(text),
+        Cow::Owned(text) => SharedText::new(without_much_room(text)),
+    })
+}
+
+/// Gives back the memory behind a text where that is more than the text: it would be held, and count nowhere.
+fn without_much_room(mut text: String) -> String {
+    if text.capacity() / 2 > text.len() {
+        text.shrink_to_fit();
+    }
+    text
 }
 
 impl IntoValue for TakenValue<'_> {
@@ -117,5 +129,20 @@ impl IntoValue for LentAny<'_> {
             // A kind that this version of the SDK does not have yet.
             _ => to.empty(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_held_holds_little_more() {
+        let mut text = String::with_capacity(1 << 20);
+        text.push_str(&"x".repeat(SHARED_BYTES_MIN));
+        assert!(without_much_room(text).capacity() <= 2 * SHARED_BYTES_MIN);
+        let text = "x".repeat(SHARED_BYTES_MIN);
+        let place = text.as_ptr();
+        assert_eq!(without_much_room(text).as_ptr(), place, "it is not moved");
     }
 }

@@ -3,16 +3,21 @@
 
 mod running;
 
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::LogProcessor;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter, SpanProcessor};
-use otlp_embed::pipeline::PipelineConfig;
+use otlp_embed::pipeline::{Overflow, PipelineConfig, QueueConfig};
 use otlp_embed::testing::{Answer, Collector};
 use otlp_embed::{DropReason, Protocol, sdk};
 use running::faces::{assert_all_lost, assert_closed, blocking, current_thread, over_tokio, piped, piping};
 use running::faces::{span_data, words};
-use running::{assert_all_delivered, assert_settled, assert_spans_once, batching, config, end_spans, within};
+use running::{add_metrics, assert_all_delivered, assert_settled, assert_spans_once};
+use running::{batching, config, end_spans, within};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 const SPANS: usize = 50;
@@ -210,6 +215,23 @@ fn a_dropped_export_is_counted() {
     assert_eq!((stats.accepted, stats.delivered), (1, 0), "{stats:?}");
 }
 
+#[test]
+fn an_exporters_time_may_be_without_bound() {
+    within(BOUND, "the program", || {
+        let collector = Collector::start().expect("a collector");
+        collector.answer(Answer::Never);
+        let runtime = current_thread();
+        let exporter = over_tokio(&collector, runtime.handle().clone(), Duration::MAX);
+        let spans = sdk::SpanExporter::new(&exporter);
+        runtime.block_on(async {
+            let export = spans.export(vec![span_data()]);
+            let given_up = tokio::time::timeout(Duration::from_millis(50), export).await;
+            assert!(given_up.is_err(), "{given_up:?}");
+        });
+        assert_settled(&exporter.stats());
+    });
+}
+
 /// A log processor after its shutdown.
 #[test]
 fn log_processor_takes_nothing_after_its_shutdown() {
@@ -223,4 +245,60 @@ fn log_processor_takes_nothing_after_its_shutdown() {
     assert!(!processor.event_enabled(opentelemetry::logs::Severity::Fatal, "", None));
     assert_eq!(pipeline.shutdown_blocking(BOUND).stats.accepted, 0);
     thread.join().expect("no panic");
+}
+
+/// The exporter of a reader that drops an export which is not ready at once, and one before it began.
+#[derive(Debug)]
+struct Hasty(sdk::MetricExporter);
+
+impl PushMetricExporter for Hasty {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        drop(self.0.export(metrics));
+        let mut export = pin!(self.0.export(metrics));
+        match export.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
+
+/// A reader with a time of its own drops the export that waits for room.
+#[test]
+fn a_collection_that_is_dropped_while_it_waits_for_room_is_counted() {
+    within(BOUND, "the program", || {
+        let collector = Collector::start().expect("a collector");
+        let exporter = blocking(config(&collector, Protocol::HttpProtobuf));
+        let queue = QueueConfig::new()
+            .with_items_max(4)
+            .with_overflow(Overflow::Block);
+        // Nobody drives it.
+        let (pipeline, future) = exporter
+            .pipeline(PipelineConfig::new().with_queue(queue))
+            .expect("a pipeline");
+        let provider = SdkMeterProvider::builder()
+            .with_periodic_exporter(Hasty(sdk::MetricExporter::queued(&pipeline)))
+            .build();
+        add_metrics(&provider, 3);
+        provider.force_flush().expect("there is room");
+        provider.force_flush().expect("its export is dropped");
+        let stats = exporter.stats();
+        assert_eq!((stats.accepted, stats.queued), (12, 3), "{stats:?}");
+        let thread = future.run_on_thread().expect("a thread");
+        let report = pipeline.shutdown_blocking(BOUND);
+        assert_settled(&report.stats);
+        assert_eq!((report.stats.delivered, report.lost()), (3, 9), "{report}");
+        thread.join().expect("no panic");
+    });
 }

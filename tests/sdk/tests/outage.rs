@@ -6,21 +6,17 @@ mod running;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use otlp_embed::pb::metrics::{AggregationTemporality, metric::Data, number_data_point::Value};
-use otlp_embed::pipeline::{Overflow, PipelineConfig, QueueConfig};
+use otlp_embed::pipeline::{PipelineConfig, QueueConfig};
 use otlp_embed::policy::RetryPolicy;
 use otlp_embed::testing::{Answer, Collector};
 use otlp_embed::{Config, DropReason, Exporter, Protocol, Signal, TemporalityPreference, rt, sdk};
 use running::{LONG, assert_all_delivered, assert_settled, assert_spans_once, config, end_spans, within};
 use std::collections::HashSet;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 /// Far less than an export may take, far more than an admission does.
@@ -232,61 +228,6 @@ fn a_collection_that_is_not_admitted_is_told() {
     assert_settled(&report.stats);
     assert_eq!(report.lost(), 5, "{report}");
     thread.join().expect("no panic");
-}
-
-/// Gives each collection up twice: before it polled the export, and while that waits for room.
-#[derive(Debug)]
-struct Impatient(sdk::MetricExporter);
-
-impl PushMetricExporter for Impatient {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        drop(self.0.export(metrics));
-        let mut waiting = pin!(self.0.export(metrics));
-        let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        assert!(polled.is_pending(), "{polled:?}");
-        Ok(())
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn temporality(&self) -> Temporality {
-        self.0.temporality()
-    }
-}
-
-/// Who waits no longer for room has given the collection up, and it is counted.
-#[test]
-fn a_collection_that_is_given_up_is_counted() {
-    let collector = Collector::start().expect("a collector");
-    let exporter = delta(config(&collector, Protocol::Grpc));
-    let queue = QueueConfig::new()
-        .with_items_max(1)
-        .with_overflow(Overflow::Block);
-    // Nobody drives it: its queue stays full.
-    let (pipeline, _future) = exporter
-        .pipeline(PipelineConfig::new().with_queue(queue))
-        .expect("a pipeline");
-    pipeline
-        .spans(|batch| batch.span([1; 16], [1; 8], "first").end())
-        .expect("there is room for one");
-    let reader = PeriodicReader::builder(Impatient(sdk::MetricExporter::queued(&pipeline)))
-        .with_interval(PATIENCE)
-        .build();
-    let provider = SdkMeterProvider::builder().with_reader(reader).build();
-    provider.meter("outage").u64_counter("work").build().add(1, &[]);
-    provider.force_flush().expect("the reader goes on");
-    let stats = pipeline.stats().total;
-    assert_eq!(
-        (stats.accepted, stats.dropped_for(DropReason::Cancelled)),
-        (3, 2),
-        "{stats:?}"
-    );
 }
 
 /// Spans, too.
