@@ -189,6 +189,15 @@ impl Leg {
         self.account.dropped[reason.index()] += items;
     }
 
+    /// Items that a batch could not hold. Their producers were told that they were taken.
+    pub fn lose_refused(&mut self, signal: Signal, items: u64) {
+        self.turn_away(signal, items, DropReason::TooLarge);
+        #[cfg(feature = "opentelemetry_0_33")]
+        {
+            self.losses[signal.index()] += dropped(items);
+        }
+    }
+
     /// A closed batch finds no room here, though it had elsewhere.
     pub fn lose_newest(&mut self, shared: &mut Shared, closed: Closed) {
         let (signal, items) = (closed.key.signal, closed.request.items());

@@ -433,7 +433,7 @@ impl Delivery {
         let (items, bytes) = (closed.request.items(), closed.request.encoded_len() as u64);
         if refused > 0 {
             for leg in &mut self.legs {
-                leg.turn_away(signal, refused, DropReason::TooLarge);
+                leg.lose_refused(signal, refused);
             }
         }
         if items == 0 {

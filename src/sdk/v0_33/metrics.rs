@@ -238,3 +238,27 @@ fn temporality(temporality: SdkTemporality) -> Temporality {
         _ => Temporality::Cumulative,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyValue, ResourceMemo};
+    use otel_sdk_0_33::Resource;
+
+    fn resource(name: &'static str) -> Resource {
+        let builder = Resource::builder_empty();
+        builder
+            .with_attribute(KeyValue::new("service.name", name))
+            .build()
+    }
+
+    #[test]
+    fn a_resource_is_encoded_once_until_it_changes() {
+        let memo = ResourceMemo::default();
+        let first = memo.encoded(&resource("shop"));
+        let again = memo.encoded(&resource("shop"));
+        assert_eq!(first.message().as_ptr(), again.message().as_ptr());
+        let other = memo.encoded(&resource("cart"));
+        assert_ne!(first, other);
+        assert_eq!(memo.encoded(&resource("shop")), first);
+    }
+}

@@ -163,6 +163,31 @@ fn a_panic_in_the_middle_of_a_span_takes_it_out_again() {
     assert_eq!(names, ["before", "after"]);
 }
 
+/// Nothing of the scope that was being named carries away what is written after it.
+#[test]
+fn a_panic_while_a_scope_is_named_costs_no_span() {
+    let mut batch = batch();
+    batch.scope("first", "");
+    batch.span(TRACE, SPAN, "before").end();
+    let named = catch_unwind(AssertUnwindSafe(|| {
+        batch.scope_with("second", "", |to| {
+            to.attr("half", "written");
+            panic!("while it is named");
+        });
+    }));
+    assert!(named.is_err());
+    batch.span(TRACE, SPAN, "after").end();
+    batch.scope("third", "");
+    batch.span(TRACE, SPAN, "last").end();
+    let request = batch.finish();
+    let mut names: Vec<_> = spans(&request).into_iter().map(|span| span.name).collect();
+    names.sort();
+    assert_eq!(
+        (request.refused(), &*names),
+        (0, &["after", "before", "last"].map(String::from)[..])
+    );
+}
+
 #[test]
 fn each_resource_and_scope_is_in_the_request_once() {
     let (a, b) = (
@@ -584,7 +609,15 @@ fn spans_are_under_the_resource_and_the_scope_named_last() {
                 }
             }
             if below(10) == 0 {
-                // One that is not taken, and one whose closure panics: neither is there.
+                // A scope whose naming panics, a span that is not taken, and one whose closure panics: none is there.
+                let unnamed = catch_unwind(AssertUnwindSafe(|| {
+                    batch.scope_with("unnamed", "", |scope| {
+                        scope.attr("half", "written");
+                        panic!("while it is named");
+                    });
+                }));
+                assert!(unnamed.is_err());
+                scope = None;
                 batch.span([0; 16], SPAN, "refused").end();
                 let torn = catch_unwind(AssertUnwindSafe(|| {
                     batch

@@ -26,7 +26,8 @@ macro_rules! blocks {
 
 blocks! {
     opentelemetry_sdk => sdk_program,
-    opentelemetry_sdk_2 => sdk_exporters,
+    opentelemetry_sdk_2 => sdk_signals,
+    opentelemetry_sdk_3 => sdk_exporters,
     tokio => || program("tokio"),
     smol => || program("smol"),
     async_std => || program("async_std"),
@@ -204,20 +205,30 @@ fn through(config: PipelineConfig) {
 
 fn sdk_program() {
     let (collector, text) = run("opentelemetry_sdk");
-    let spans = collector.spans();
-    assert_eq!(
-        (spans.len(), &*spans[0].name, &*spans[0].scope.name),
-        (1, "checkout", "shop")
-    );
+    sold_by_the_shop(&collector);
+    assert!(text.contains("1 accepted: 1 delivered"), "{text}");
+}
+
+fn sdk_signals() {
+    let (collector, text) = run("opentelemetry_sdk_2");
+    sold_by_the_shop(&collector);
     assert_eq!(names(&collector), ["orders"]);
     assert!(format!("{:?}", collector.logs()[0].record.body).contains("one less"));
     assert!(text.contains("3 accepted: 3 delivered"), "{text}");
 }
 
+fn sold_by_the_shop(collector: &Collector) {
+    let spans = collector.spans();
+    assert_eq!(
+        (spans.len(), &*spans[0].name, &*spans[0].scope.name),
+        (1, "checkout", "shop")
+    );
+}
+
 fn sdk_exporters() {
     let collector = collector();
     let exporter = exporter(&collector);
-    let (traces, logs, metrics) = blocks::opentelemetry_sdk_2::providers(&exporter);
+    let (traces, logs, metrics) = blocks::opentelemetry_sdk_3::providers(&exporter);
     traces.tracer("shop").in_span("checkout", |_| ());
     let logger = logs.logger("shop");
     let mut record = logger.create_log_record();

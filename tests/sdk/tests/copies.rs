@@ -6,6 +6,7 @@ mod wire;
 use opentelemetry::KeyValue;
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider};
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanProcessor};
 use otlp_embed::pipeline::{Pipeline, PipelineConfig};
@@ -110,6 +111,21 @@ fn log_records_are_copied_once() {
             bytes < 2 * LONG + CHUNK,
             "it was copied more than once: {bytes} bytes"
         );
+    });
+}
+
+/// A request holds its resource once; what ends in it takes no more.
+#[test]
+fn spans_do_not_bring_their_resource_along() {
+    piped(|pipeline| {
+        let mut processor = sdk::SpanProcessor::new(pipeline);
+        let large = KeyValue::new("process.command_args", "a".repeat(LONG));
+        processor.set_resource(&Resource::builder_empty().with_attribute(large).build());
+        let data = span(Vec::new());
+        let (_, one) = counted(|| processor.on_end(data.clone()));
+        let (_, more) = counted(|| (0..100).for_each(|_| processor.on_end(data.clone())));
+        println!("a span of a resource of {LONG} bytes: {one} bytes, 100 more of them: {more}");
+        assert!(more < 3 * LONG, "{more} bytes were allocated for 100 spans");
     });
 }
 

@@ -5,10 +5,10 @@ mod running;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-
 use otlp_embed::pb::metrics::{AggregationTemporality, metric::Data, number_data_point::Value};
 use otlp_embed::pipeline::{PipelineConfig, QueueConfig};
 use otlp_embed::policy::RetryPolicy;
@@ -53,7 +53,7 @@ impl Increments {
     }
 
     /// Adds the next one and collects it.
-    fn add(&mut self) -> opentelemetry_sdk::error::OTelSdkResult {
+    fn add(&mut self) -> OTelSdkResult {
         let meter = self.provider.meter("outage");
         meter
             .u64_counter("work")
