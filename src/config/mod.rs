@@ -362,7 +362,8 @@ impl Config {
     /// would trace its own exports for ever.
     ///
     /// With the OpenTelemetry SDK's feature on, what reaches the SDK by another way is kept from it too, such as the records that TLS
-    /// and a runtime's drivers write to the `log` crate.
+    /// and a runtime's drivers write to the `log` crate. What wakes an export is called under the same guard: an executor that runs
+    /// a task within `wake` itself, which those of this crate's features do not, does not hear that task's telemetry then.
     ///
     /// It costs next to nothing unless the application listens at `DEBUG` or finer. The first isolated call turns off
     /// `tracing`'s fallback to the `log` crate for the whole process; an application that relies on the fallback sets
