@@ -376,10 +376,16 @@ fn a_value_larger_than_any_chunk_is_copied_whole() {
 #[test]
 fn chunks_are_reused_when_the_last_reader_is_gone() {
     let mut batch = batch();
+    // Fills most of a chunk: what fills little of one is copied out of it.
+    let text = "x".repeat(900);
     let mut write = || {
-        batch.span(TRACE, SPAN, "span").attr("a", "b").end();
+        for _ in 0..4 {
+            batch.span(TRACE, SPAN, "span").attr("a", &*text).end();
+        }
         batch.finish()
     };
+    // The chunks after it have the size that it took.
+    drop(write());
     let first = write();
     let place = addresses(&first.segments().next().expect("a segment"));
     let reader = first.segments().next().expect("a segment").slice(3..);
@@ -391,6 +397,8 @@ fn chunks_are_reused_when_the_last_reader_is_gone() {
         "still being read"
     );
     drop(reader);
+    // Had it been freed, these would take its place.
+    let _others: Vec<_> = (0..8).map(|_| vec![0_u8; place.len()]).collect();
     let third = write();
     assert_eq!(addresses(&third.segments().next().expect("a segment")), place);
 }
