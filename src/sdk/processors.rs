@@ -26,7 +26,8 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// is still on its way then, and a failure that tells how many when spans were lost or rejected since the call before that told of
 /// them, or since the processor was made. Those of other signals are not among them, nor what the queue refused others. Where
 /// processors of one signal share a pipeline, their items share requests, and each tells what the pipeline lost of both.
-/// `shutdown` does the same within its time and takes nothing after it. The pipeline goes on, since other signals share it.
+/// `shutdown` does the same within its time and takes nothing after it. The pipeline goes on, since other signals share it. Once
+/// that has ended both fail, also where everything was delivered: where their results matter, providers come first.
 ///
 /// # Cancel safety
 ///
