@@ -11,15 +11,15 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdaptiveBatchConfig {
-    /// The smallest size in items; 10 unless set.
+    /// The smallest size in items, at least 1; 10 unless set.
     pub items_min: usize,
-    /// The largest size in items; 2,000 unless set.
+    /// The largest size in items, at least [`items_min`](Self::items_min); 2,000 unless set.
     pub items_max: usize,
-    /// The size to begin with; 500 unless set.
+    /// The size to begin with, within the two bounds; 500 unless set.
     pub items_initial: usize,
-    /// How long a batch waits to be full before it is exported as it is; 100 ms unless set.
+    /// How long a batch waits to be full before it is exported as it is; 100 ms unless set. Zero is allowed.
     pub age_max: Duration,
-    /// How long an export should take; 50 ms unless set. A pipeline lets exports take longer while more than one batch waits:
+    /// How long an export should take, more than zero; 50 ms unless set. A pipeline lets exports take longer while more than one batch waits:
     /// smaller ones would make its queue longer.
     pub target_latency: Duration,
     /// Whether the size follows the latency; `true` unless set. Otherwise it stays `items_initial`.

@@ -25,16 +25,16 @@ const PROBES_MAX: u32 = 10_000;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// How far back requests count; 60 s unless set. An outcome is forgotten when it is that old, at most a thirtieth
+    /// How far back requests count, more than zero; 60 s unless set. An outcome is forgotten when it is that old, at most a thirtieth
     /// earlier.
     pub window: Duration,
-    /// The fewest requests in the window that say anything; 10 unless set.
+    /// The fewest requests in the window that say anything, at least 1; 10 unless set.
     pub requests_min: u32,
-    /// The part of the requests in the window that must have failed; a half unless set.
+    /// The part of the requests in the window that must have failed, more than 0 and at most 1; 0.5 unless set.
     pub failure_ratio: f64,
-    /// How long the breaker stays open before it lets probes through; 30 s unless set.
+    /// How long the breaker stays open before it lets probes through, more than zero; 30 s unless set.
     pub open_for: Duration,
-    /// Requests let through at a time while half-open, and successes that close the breaker; 5 unless set.
+    /// Requests let through at a time while half-open, and successes that close the breaker, from 1 to 10,000; 5 unless set.
     pub probes: u32,
 }
 
@@ -148,8 +148,8 @@ pub enum BreakerVerdict {
 
 /// The right to make one request; handed back to [`CircuitBreaker::end`] with how that ended.
 ///
-/// One that is dropped instead keeps its place until the breaker's next change of state, so that five lost ones stop
-/// the probing for good.
+/// One that is dropped instead keeps its place until the breaker's next change of state: while half-open, as many lost ones as
+/// there are [`probes`](BreakerConfig::probes) stop the probing for good.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit keeps its place until it is handed back with `end`"]
 pub struct Permit {

@@ -24,15 +24,15 @@ const PROBE_GAIN: f64 = 0.8;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ConcurrencyConfig {
-    /// The lowest limit; 1 unless set.
+    /// The lowest limit, at least 1; 1 unless set.
     pub min: usize,
-    /// The highest limit; 32 unless set.
+    /// The highest limit, at least [`min`](Self::min); 32 unless set.
     pub max: usize,
-    /// The limit to begin with; 4 unless set.
+    /// The limit to begin with, within the two bounds; 4 unless set.
     pub initial: usize,
-    /// How many times its best the latency may be while the limit grows; 1.5 unless set.
+    /// How many times its best the latency may be while the limit grows, from 1 to 10; 1.5 unless set.
     pub tolerance: f64,
-    /// How often the best latency is measured anew; 30 s unless set.
+    /// How often the best latency is measured anew, more than zero; 30 s unless set.
     pub probe_interval: Duration,
 }
 

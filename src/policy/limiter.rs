@@ -24,9 +24,9 @@ pub enum RateUnit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimit {
-    /// How much may pass a second in the long run.
+    /// How much may pass a second in the long run, at least 1.
     pub per_second: u64,
-    /// How much may pass at once after a pause; as much as in a second unless set.
+    /// How much may pass at once after a pause, at least 1; as much as in a second unless set.
     pub burst: u64,
     /// What is counted.
     pub unit: RateUnit,

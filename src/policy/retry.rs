@@ -47,16 +47,16 @@ pub enum BackoffStrategy {
 pub struct RetryPolicy {
     /// How the waits follow each other; exponentially and with jitter unless set.
     pub strategy: BackoffStrategy,
-    /// The longest first wait; 200 ms unless set.
+    /// The longest first wait, more than zero; 200 ms unless set.
     pub initial: Duration,
-    /// The longest wait of all that the collector did not ask for; 5 s unless set.
+    /// The longest wait of all that the collector did not ask for, at least [`initial`](Self::initial); 5 s unless set.
     pub max: Duration,
-    /// How much longer each wait is than the one before; 2 unless set.
+    /// How many times as long each wait is as the one before, from 1 to 100; 2 unless set.
     pub multiplier: f64,
-    /// Attempts in all, the first included; without a limit (`u32::MAX`) unless set, the deadline being the limit.
+    /// Attempts in all, the first included, at least 1; without a limit (`u32::MAX`) unless set, the deadline being the limit.
     pub attempts_max: u32,
-    /// The time after the beginning of the first attempt in which others may begin; without a limit unless set, the
-    /// deadline being the limit.
+    /// The time after the beginning of the first attempt in which others may begin, more than zero; without a limit unless set,
+    /// the deadline being the limit.
     pub total: Option<Duration>,
 }
 
