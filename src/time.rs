@@ -1,6 +1,6 @@
 //! Time as the exporter sees it: a count of nanoseconds handed in with every fact.
 //!
-//! Nothing outside [`rt`](crate::rt) reads a clock. A runtime chooses the zero of its own monotonic clock; only
+//! Nothing outside [`rt`](crate::rt) and `testing` reads a clock. A runtime chooses the zero of its own monotonic clock; only
 //! differences between two instants of one runtime mean anything.
 
 use core::fmt;

@@ -52,11 +52,12 @@ impl Config {
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL`, `_TIMEOUT` (in milliseconds, 0 for no limit), `_HEADERS`, `_COMPRESSION`,
     /// `_INSECURE`, `_CERTIFICATE`, `_CLIENT_KEY` and `_CLIENT_CERTIFICATE` hold for every signal. With `TRACES_`,
     /// `METRICS_`, `LOGS_` or `PROFILES_` before the last part they hold for one, and win over the general form.
-    /// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` and `_DEFAULT_HISTOGRAM_AGGREGATION` are for the SDK, and are read
-    /// from [`ConfigReport`](crate::ConfigReport).
+    /// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` and `_DEFAULT_HISTOGRAM_AGGREGATION` are for the SDK:
+    /// [`ConfigReport`](crate::ConfigReport) tells them, and `sdk::MetricExporter` takes the first.
     ///
     /// A variable that is empty counts as unset. One whose value cannot be understood is passed over for the next form, and
-    /// noted in [`report`](Config::report). What code sets wins over every variable.
+    /// noted in [`report`](Config::report); but for an endpoint where headers or credentials are set, which would go to another
+    /// one: that is an error of [`build`](Config::build). What code sets wins over every variable.
     ///
     /// # Errors
     ///

@@ -158,7 +158,7 @@ impl Config {
     }
 
     /// The time of one export, from [`Exporter::export`](crate::Exporter::export) to its verdict, names, connections
-    /// and retries included; 10 s unless set.
+    /// and retries included; 10 s unless set. It is more than zero; below 100 ms and above 600 s it is among the report's warnings.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.code.all.timeout = Some(timeout);
         self
@@ -166,6 +166,10 @@ impl Config {
 
     /// A header, or metadata over gRPC, to send with every export. A name that is set twice is sent with both values. One
     /// ending in `-bin` carries base64 of binary data.
+    ///
+    /// Names consist of letters, digits, `-`, `_` and `.`, and are sent in lowercase; values are printable ASCII. Refused, as an
+    /// error of [`build`](Self::build), are names that the exporter or the connection sets itself, such as `content-type`, `host`,
+    /// `user-agent` and whatever begins with `grpc-`.
     ///
     /// Headers are added to those of the environment, and within [`for_signal`](Self::for_signal) to those of all signals,
     /// and take the place of those of the same name.
@@ -252,7 +256,7 @@ impl Config {
         self
     }
 
-    /// The time that one address has to accept a connection before the next is tried; 5 s unless set.
+    /// The time that one address has to accept a connection before the next is tried, more than zero; 5 s unless set.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.whole.connect_timeout = Some(timeout);
         self
@@ -274,7 +278,7 @@ impl Config {
         self
     }
 
-    /// Bytes that exports without a verdict may hold together; 64 MiB unless set. An export that does not fit beside the
+    /// Bytes that exports without a verdict may hold together, at least 1; 64 MiB unless set. An export that does not fit beside the
     /// others ends at once in a retryable error, one that exceeds the limit by itself in a misuse error.
     ///
     /// Counted are the encoded message of each export, and beside it what is made of it for the wire: its JSON, or what
@@ -286,14 +290,14 @@ impl Config {
         self
     }
 
-    /// The largest request in bytes, before compression; 64 MiB unless set. One that is larger is split, and a record
+    /// The largest request in bytes, before compression, at least 1; 64 MiB unless set. One that is larger is split, and a record
     /// that is too large alone is dropped and counted (OTLP specification, "Request size limit").
     pub fn with_request_limit(mut self, bytes: usize) -> Self {
         self.whole.request_bytes_max = Some(bytes);
         self
     }
 
-    /// The largest response in bytes that is read, after decompression; 4 MiB unless set. A larger one is an error that is
+    /// The largest response in bytes that is read, after decompression, at least 1; 4 MiB unless set. A larger one is an error that is
     /// not retried (OTLP specification, "Response size limit").
     pub fn with_response_limit(mut self, bytes: usize) -> Self {
         self.whole.response_bytes_max = Some(bytes);
@@ -306,16 +310,16 @@ impl Config {
         self
     }
 
-    /// How old a connection may get before it is replaced, so that collectors that were added get their share; without
-    /// limit unless set. It varies by a tenth, so that connections that were opened together are not replaced together.
+    /// How old a connection may get before it is replaced, so that collectors that were added get their share; more than zero,
+    /// and without limit unless set. It varies by a tenth, so that connections that were opened together are not replaced together.
     /// What is under way on it ends first; the next connection resolves the name again.
     pub fn with_max_connection_age(mut self, age: Duration) -> Self {
         self.whole.max_connection_age = Some(age);
         self
     }
 
-    /// Connections of HTTP/1.1, which carries one request at a time, that may be open to one destination; 4 unless set (OTLP
-    /// specification, "OTLP/HTTP Concurrent Requests"). They are opened as exports wait for one, the latest is used first,
+    /// Connections of HTTP/1.1, which carries one request at a time, that may be open to one destination, from 1 to 1,000; 4 unless
+    /// set (OTLP specification, "OTLP/HTTP Concurrent Requests"). They are opened as exports wait for one, the latest is used first,
     /// and an idle one is closed after 90 s beside another.
     pub fn with_http1_connections(mut self, count: usize) -> Self {
         self.whole.http1_connections_max = Some(count);
@@ -323,14 +327,14 @@ impl Config {
     }
 
     /// The product that the exporter is part of, such as `shop/1.2`, to stand before its own name in `User-Agent` (OTLP
-    /// exporter specification, "User Agent").
+    /// exporter specification, "User Agent"); several are separated by a space, of 256 bytes at most together.
     pub fn with_user_agent(mut self, product: impl Into<String>) -> Self {
         self.whole.user_agent = Some(product.into());
         self
     }
 
-    /// The HTTP proxy that every connection goes through, by CONNECT: `http://[user:password@]host[:port]`, where the port
-    /// is 80 unless given. Unix domain sockets are connected to directly.
+    /// The HTTP proxy that every connection goes through, by CONNECT: `[http://][user:password@]host[:port]`, where the port
+    /// is 80 unless given. User and password are percent-decoded. Unix domain sockets are connected to directly.
     pub fn with_proxy(mut self, url: impl Into<String>) -> Self {
         self.whole.proxy = Some(ProxyChoice::Url(url.into()));
         self

@@ -75,8 +75,9 @@ impl ConfigReport {
             .find(|entry| entry.signal == signal && entry.setting == setting)
     }
 
-    /// What was refused, each with its reason and what would work. What a variable says is passed over then; what code says
-    /// fails the building of the exporter with the same words.
+    /// What was refused, each with its reason and what would work. What a variable says is passed over then, but for what
+    /// [`from_env`](crate::Config::from_env) names as an error; what code says fails the building of the exporter with the same
+    /// words.
     pub fn refused(&self) -> impl Iterator<Item = &str> {
         self.refused.iter().map(String::as_str)
     }

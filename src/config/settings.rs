@@ -93,11 +93,11 @@ pub struct Proxy {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// The silence after which a ping is sent.
+    /// The silence after which a ping is sent, more than zero; below 10 s it is among the report's warnings.
     pub interval: Duration,
-    /// The time that its answer may take before the connection counts as dead.
+    /// The time that its answer may take before the connection counts as dead, more than zero; 20 s unless set.
     pub timeout: Duration,
-    /// Whether to ping while no call is under way, too.
+    /// Whether to ping while no call is under way, too; `false` unless set.
     pub while_idle: bool,
 }
 

@@ -138,7 +138,9 @@ impl Tls {
 
     /// Uses a configuration of `rustls` that the application made: its provider, its verifier, its certificates.
     ///
-    /// Its application protocols (ALPN) are kept for OTLP/HTTP where it names some; for gRPC they are `h2`.
+    /// Its application protocols (ALPN) are kept for OTLP/HTTP where it names some; for gRPC they are `h2`. A provider, roots or a
+    /// client certificate set beside it are an error of [`Config::build`](crate::Config::build): they belong into it.
+    /// [`with_server_name`](Self::with_server_name) goes with it.
     pub fn from_config(config: Arc<ClientConfig>) -> Self {
         Self::of(Sources {
             config: Some(config),

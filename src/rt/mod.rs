@@ -1,7 +1,7 @@
 //! Runtimes: where sockets, clocks and timers come from.
 //!
-//! Owns the trait [`Runtime`] and its adapters of about a hundred lines each. It is the only layer that reads a clock.
-//! Never holds protocol logic.
+//! Owns the trait [`Runtime`] and its adapters. It is the only layer that reads a clock, but for `testing`. Never holds
+//! protocol logic.
 
 #[cfg(unix)]
 mod blocking;
@@ -115,8 +115,7 @@ pub trait Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
     /// Writes from `bufs`, which are not empty, in order, as much as the socket takes; zero bytes mean that it will never
-    /// take more. What it took is sent without a further call than those
-    /// of `poll_read`, which follow.
+    /// take more. What it took is sent without a further call than those of `poll_read`, which follow.
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>>;
 }
 
