@@ -80,34 +80,35 @@ impl PipelineConfig {
         self
     }
 
-    /// Sets the sizes of batches in items, and how long one stays open.
+    /// Sets the sizes of batches in items, and how long one stays open; [`AdaptiveBatchConfig::new`] unless set.
     pub fn with_batch(mut self, batch: AdaptiveBatchConfig) -> Self {
         self.batch = batch;
         self
     }
 
-    /// Sets how many bytes a batch has at most, before compression; 3.5 MiB on gRPC unless set. Never passed are the exporter's
-    /// request limit and a quarter of its memory limit, beyond which it would take none. A single larger request goes alone.
+    /// Sets how many bytes a batch has at most, before compression, at least 1; 3.5 MiB on gRPC unless set, and over OTLP/HTTP what
+    /// the exporter allows. Never passed are the exporter's request limit and a quarter of its memory limit, which leaves room for
+    /// what is made of a batch for the wire: 16 MiB where neither is set. A single larger request goes alone.
     pub fn with_batch_bytes_max(mut self, bytes: usize) -> Self {
         self.batch_bytes_max = Some(bytes);
         self
     }
 
-    /// Sets for how long a batch is exported again, from when the pipeline first sees it; 300 s unless set. What is left then
+    /// Sets for how long a batch is exported again, from when the pipeline first sees it, more than zero; 300 s unless set. What is left then
     /// is dropped ([`DropReason::Expired`](crate::DropReason::Expired)).
     pub fn with_max_elapsed(mut self, max_elapsed: Duration) -> Self {
         self.max_elapsed = max_elapsed;
         self
     }
 
-    /// Sets the waits before a batch that came back is exported again at the same endpoint. Only the waits count; how often is
-    /// bounded by [`with_max_elapsed`](Self::with_max_elapsed).
+    /// Sets the waits before a batch that came back is exported again at the same endpoint; those of [`RetryPolicy::default`]
+    /// unless set. Only the waits count; how often is bounded by [`with_max_elapsed`](Self::with_max_elapsed).
     pub fn with_backoff(mut self, backoff: RetryPolicy) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// Sets when the circuit breaker of an endpoint opens, and for how long.
+    /// Sets when the circuit breaker of an endpoint opens, and for how long; [`BreakerConfig::new`] unless set.
     pub fn with_breaker(mut self, breaker: BreakerConfig) -> Self {
         self.breaker = Some(breaker);
         self
@@ -125,14 +126,15 @@ impl PipelineConfig {
         self
     }
 
-    /// Sets how many exports each endpoint may have in flight, and how that adapts.
+    /// Sets how many exports each endpoint may have in flight, and how that adapts; [`ConcurrencyConfig::new`] unless set.
     pub fn with_concurrency(mut self, concurrency: ConcurrencyConfig) -> Self {
         self.concurrency = concurrency;
         self
     }
 
     /// Has the pipeline export the [self-metrics](crate::Exporter::self_metrics) of its exporters, its own counts included, once
-    /// in every interval, under its [resource](Self::with_resource); it does not unless this is set. A minute is usual.
+    /// in every interval, which is more than zero, under its [resource](Self::with_resource); it does not unless this is set. A
+    /// minute is usual.
     ///
     /// They go through its own queue like everything else, count in its account and in the next ones. They never wait and
     /// make nobody wait: where the queue has no room, those of this interval are left out. They end with the pipeline's
@@ -235,13 +237,13 @@ impl QueueConfig {
         Self::default()
     }
 
-    /// Sets how many items it holds at most: spans, data points, log records or profiles; 1,000,000 unless set.
+    /// Sets how many items it holds at most, at least 1: spans, data points, log records or profiles; 1,000,000 unless set.
     pub fn with_items_max(mut self, items: u64) -> Self {
         self.items_max = items;
         self
     }
 
-    /// Sets how many bytes of encoded messages it holds at most; 32 MiB unless set.
+    /// Sets how many bytes of encoded messages it holds at most, at least 1; 32 MiB unless set.
     pub fn with_bytes_max(mut self, bytes: usize) -> Self {
         self.bytes_max = bytes;
         self

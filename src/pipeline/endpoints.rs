@@ -19,12 +19,12 @@ use core::fmt;
 use core::time::Duration;
 use futures_channel::oneshot;
 
-/// Exporters that one leg may have.
+/// Exporters that one pipeline may have.
 const ENDPOINTS_MAX: usize = 64;
 
 /// Several exporters that one pipeline delivers to.
 ///
-/// They share a runtime: give clones of one to each [`Config::build`](crate::Config::build).
+/// There are 64 of them at most. They share a runtime: give clones of one to each [`Config::build`](crate::Config::build).
 ///
 /// ```no_run
 /// use otlp_embed::pipeline::{Endpoints, PipelineConfig};
@@ -80,7 +80,8 @@ impl<R: Runtime> Endpoints<R> {
     ///
     /// # Errors
     ///
-    /// A misuse error: a setting that cannot work, no exporter or too many, or exporters of different runtimes.
+    /// A misuse error: a setting that cannot work, no exporter or more than 64, exporters of different runtimes, or one that a
+    /// parent process built.
     pub fn pipeline(self, config: PipelineConfig) -> Result<(Pipeline, PipelineFuture<R>), Error> {
         config.check()?;
         let runtime = self.check()?;
@@ -209,7 +210,7 @@ impl<R: Runtime> Exporter<R> {
     ///
     /// # Errors
     ///
-    /// A misuse error that names the setting that cannot work.
+    /// A misuse error that names the setting that cannot work; in a child of the exporter's process, one that says so.
     pub fn pipeline(&self, config: PipelineConfig) -> Result<(Pipeline, PipelineFuture<R>), Error> {
         Endpoints::failover([self.clone()]).pipeline(config)
     }

@@ -47,7 +47,7 @@ pub fn high_performance_runtime() -> Builder {
     named("otlp-fast", cores())
 }
 
-/// Builds a runtime for sockets: half as many workers as there are cores, which look for events twice as often as others; threads
+/// Builds a runtime for sockets: half as many workers as there are cores, rounded up, which look for events twice as often as others; threads
 /// named `otlp-io`, I/O and time on.
 pub fn io_intensive_runtime() -> Builder {
     let mut builder = named("otlp-io", cores().div_ceil(2));

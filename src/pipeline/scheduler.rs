@@ -42,13 +42,13 @@ impl SchedulerConfig {
         Self::default()
     }
 
-    /// Sets how many jobs are polled at a time; 16 unless set.
+    /// Sets how many jobs are polled at a time, at least 1; 16 unless set.
     pub fn with_concurrency_max(mut self, jobs: usize) -> Self {
         self.concurrency_max = jobs;
         self
     }
 
-    /// Sets how many jobs wait for their turn at most; 10,000 unless set. A job beyond that is refused: its handle says so.
+    /// Sets how many jobs wait for their turn at most, at least 1; 10,000 unless set. A job beyond that is refused: its handle says so.
     pub fn with_waiting_max(mut self, jobs: usize) -> Self {
         self.waiting_max = jobs;
         self
@@ -71,8 +71,9 @@ impl SchedulerConfig {
 /// Runs jobs, so many at a time; what they are is the caller's affair: exports, or anything else that is a future.
 ///
 /// Handle and [driver](SchedulerDriver) are separate, since the crate spawns nothing: the driver is a future to be run anywhere, and
-/// polls the jobs. Handles clone. Jobs are `Send`, since handles and driver may live on different threads. A job's panic costs that job alone. Whatever becomes of a job (its end, its panic, its
-/// cancellation, the end of the driver), it is counted once, with the items that it had told of until then.
+/// polls the jobs. Handles clone. Jobs are `Send`, since handles and driver may live on different threads. A job's panic costs that
+/// job alone. Whatever becomes of a job (its end, its panic, its cancellation, the end of the driver), it is counted once, with the
+/// items that it had told of until then.
 ///
 /// ```
 /// use otlp_embed::pipeline::{SchedulerConfig, SmartScheduler};

@@ -37,7 +37,8 @@
 //! suits it everywhere, in an application on tokio too: it needs no reactor, and no worker that must be free. On another
 //! runtime exports make progress only while that runtime is driven. Where it is not, as a `current_thread` runtime whose one
 //! thread waits in `force_flush`, an export ends in a timeout a second after its own time, by a thread that keeps the time
-//! (`otlp-sdk-alarm`, started when it is first needed).
+//! (`otlp-sdk-alarm`, started when it is needed, and gone after 10 s without use). The same thread ends the wait of
+//! [`MetricExporter::queued`] for room in a full queue, on every runtime.
 //!
 //! # One exporter for all
 //!

@@ -27,19 +27,19 @@ impl ActorConfig {
         Self::default()
     }
 
-    /// Sets how many messages wait at most; 1,000 unless set. What is in flight is not among them.
+    /// Sets how many messages wait at most, at least 1; 1,000 unless set. What is in flight is not among them.
     pub fn with_mailbox(mut self, messages: usize) -> Self {
         self.mailbox = messages;
         self
     }
 
-    /// Sets how many bytes of encoded messages wait at most; 64 MiB unless set. A request with more is refused.
+    /// Sets how many bytes of encoded messages wait at most, at least 1; 64 MiB unless set. A request with more is refused.
     pub fn with_mailbox_bytes_max(mut self, bytes: usize) -> Self {
         self.mailbox_bytes_max = bytes;
         self
     }
 
-    /// Sets how many exports run at a time; 32 unless set.
+    /// Sets how many exports run at a time, at least 1; 32 unless set.
     pub fn with_concurrency_max(mut self, exports: usize) -> Self {
         self.concurrency_max = exports;
         self

@@ -31,25 +31,26 @@ impl Default for StreamingConfig {
 }
 
 impl StreamingConfig {
-    /// Sixteen exports in flight; batches of 512 spans, 3.5 MiB on gRPC, and 100 ms.
+    /// Sixteen exports in flight; batches of 512 spans, 3.5 MiB on gRPC (over OTLP/HTTP what the exporter allows), and 100 ms.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets how many exports run at a time; 16 unless set.
+    /// Sets how many exports run at a time, at least 1; 16 unless set.
     pub fn with_concurrency_max(mut self, exports: usize) -> Self {
         self.concurrency_max = exports;
         self
     }
 
-    /// Sets how many spans that come alone make a batch; 512 unless set.
+    /// Sets how many spans that come alone make a batch, at least 1; 512 unless set.
     pub fn with_batch_items_max(mut self, spans: usize) -> Self {
         self.batch_items_max = spans;
         self
     }
 
-    /// Sets how many bytes the spans of a batch have at most, encoded and before compression; 3.5 MiB on gRPC unless set. Never
-    /// passed are the exporter's request limit and a quarter of its memory limit. A single larger span goes alone.
+    /// Sets how many bytes the spans of a batch have at most, encoded and before compression, at least 1; 3.5 MiB on gRPC unless
+    /// set, and over OTLP/HTTP what the exporter allows. Never passed are the exporter's request limit and a quarter of its memory
+    /// limit: 16 MiB where neither is set. A single larger span goes alone.
     pub fn with_batch_bytes_max(mut self, bytes: usize) -> Self {
         self.batch_bytes_max = Some(bytes);
         self

@@ -44,8 +44,8 @@ pub struct ReceivedRequest {
     pub version: HttpVersion,
     /// How its body, or its message in gRPC, was compressed.
     pub compression: Compression,
-    /// Header fields, pseudo-fields like `:path` first, which are made up for HTTP/1.1; names in lowercase, values that are not UTF-8 with replacement
-    /// characters.
+    /// Header fields, pseudo-fields like `:path` first, which are made up for HTTP/1.1; names in lowercase, values that are not UTF-8
+    /// with replacement characters.
     pub headers: Vec<(String, String)>,
     /// The spans, data points, log records or profiles that it carried.
     pub items: u64,
