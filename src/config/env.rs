@@ -59,9 +59,12 @@ impl Config {
     /// noted in [`report`](Config::report); but for an endpoint where headers or credentials are set, which would go to another
     /// one: that is an error of [`build`](Config::build). What code sets wins over every variable.
     ///
+    /// A variable that begins as these and is none of them is among the report's warnings, since it is probably misspelt, and so is
+    /// `OTEL_SDK_DISABLED`, which is for the SDK alone.
+    ///
     /// # Errors
     ///
-    /// A misuse error where the variables have more than 1 MiB together. What this build cannot do, such as a protocol
+    /// A misuse error where the variables, those of proxies among them, have more than 1 MiB together. What this build cannot do, such as a protocol
     /// whose feature is off, is an error of [`build`](Config::build), since code may still set something else.
     #[cfg(feature = "std")]
     pub fn from_env() -> Result<Self, Error> {

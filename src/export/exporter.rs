@@ -87,6 +87,16 @@ impl<R: Runtime> Exporter<R> {
     /// and an error is that of the first part that failed.
     ///
     /// Any number of exports run at a time; they share connections and are queued where the collector limits them.
+    ///
+    /// # Errors
+    ///
+    /// The future's: an [`Error`] that tells where every item ended up. At once it is a retryable one where the memory limit has no
+    /// room beside the other exports, a misuse error where the request is larger than the limit, and a shutdown error after
+    /// [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`OtlpExportFuture`].
     pub fn export(&self, request: Request) -> OtlpExportFuture<R> {
         let items = request.items();
         let accepted = self.channel.submit(request);
@@ -191,6 +201,10 @@ impl<R: Runtime> Exporter<R> {
     ///
     /// Its pipelines end first, within the same time: their futures have to be run on for that. As long as one has not ended,
     /// the exporter takes further exports.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it leaves closed what it has closed; see [`Shutdown`].
     pub fn shutdown(&self, timeout: Duration) -> Shutdown<R> {
         Shutdown::new(self.channel.clone(), self.companions.clone(), timeout)
     }

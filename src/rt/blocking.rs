@@ -19,7 +19,7 @@ use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::sync::Mutex;
 
-/// A runtime for threads without an executor.
+/// A runtime for threads without an executor, on Unix.
 ///
 /// A future of an exporter on this runtime blocks its thread when it is polled, and is ready at its first poll: call
 /// `wait()`, or poll it in any `block_on`. Any number of threads share an exporter: one of them waits for the sockets
