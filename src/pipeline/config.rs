@@ -175,7 +175,8 @@ impl PipelineConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The producer waits for room: a task is suspended, a thread is blocked. Nothing is lost.
+    /// The producer waits for room: a task is suspended, a thread is blocked. Nothing is lost, unless a producer gives up its
+    /// wait, as the processors of `sdk` do after their longest one, or may not wait, as within the poll of the pipeline's future.
     Block,
     /// What comes is dropped and counted ([`DropReason::QueueFull`](crate::DropReason::QueueFull)); the producer never waits.
     #[default]
@@ -187,6 +188,9 @@ pub enum Overflow {
 }
 
 /// The bounds of a queue, and what it does once they are reached.
+///
+/// A [pipeline](super::Pipeline) lets a closure that writes items in where there is room for one, so that the bounds are passed by
+/// what it writes beyond that; whole requests, and an [`ExportQueue`](super::ExportQueue), never pass them.
 ///
 /// ```
 /// use otlp_embed::pipeline::{Overflow, QueueConfig};

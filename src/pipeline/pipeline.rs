@@ -76,9 +76,13 @@ impl Pipeline {
     /// The closure runs outside every lock; other producers write meanwhile. Where the batch is full afterwards, this
     /// thread makes it a request.
     ///
+    /// It is let in where there is room for one item, since nobody knows before how much it writes: what it writes beyond that
+    /// passes the bounds of the queue. Write few items at a time.
+    ///
     /// # Errors
     ///
-    /// The [`Refusal`] says why they were not taken; the closure has not run then.
+    /// The [`Refusal`] says why they were not taken; the closure has not run then. Where that is counted as dropped
+    /// ([`Refusal::drop_reason`]), it counts as one item, however many the closure would have written.
     ///
     /// # Panics
     ///
@@ -137,6 +141,10 @@ impl Pipeline {
     /// As [`spans`](Self::spans), for tasks: under [`Overflow::Block`](super::Overflow::Block) the future waits for room,
     /// behind those who wait already.
     ///
+    /// # Errors
+    ///
+    /// The future's: as [`spans`](Self::spans).
+    ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, it has written nothing; whoever waits behind takes the turn. A future that is kept but
@@ -167,6 +175,10 @@ impl Pipeline {
     /// Queues a whole request. Under [`Overflow::Block`](super::Overflow::Block) it waits for room, behind those who wait
     /// already; otherwise it is ready at once. Requests whose headers or times of their own differ are never merged. The
     /// headers of [`with_header`](Self::with_header) are not added: the request says for itself what it has.
+    ///
+    /// # Errors
+    ///
+    /// The future's: the [`Refusal`] says why it was not taken.
     ///
     /// # Cancel safety
     ///
