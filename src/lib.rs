@@ -37,9 +37,9 @@
 //! | `tls-webpki-roots`, `tls-native-roots` | `tls` with roots: Mozilla's, or those of the operating system |
 //! | `tokio`, `smol`, `futures-io` | an adapter each in `rt`; `tokio` also `pipeline::multi_runtime` |
 //! | `opentelemetry_0_33` | `sdk`: processors and exporters for `opentelemetry_sdk` 0.33 |
-//! | `log` | what an observer would be told to the crate `log`, where none is set: connections at `info`, the rest at `warn`; does nothing without `std` |
+//! | `log` | what an observer would be told to the crate `log`, where none is set: connections at `info`, the rest at `warn` |
 //! | `testing` | a collector to test against, and a simulated network with a virtual clock |
-//! | `std` | sockets, names, futures, pipelines, plain threads, environment variables; brought by all but `http`, `json` and `log` |
+//! | `std` | sockets, names, futures, pipelines, plain threads, environment variables; brought by all but `http` and `json` |
 //! | `http2` | internal: the HTTP/2 that `grpc` brings, on which OTLP/HTTP is spoken too where TLS negotiates it |
 //!
 //! Without any, the crate is `no_std` with `alloc`: messages, encoding, policies and the state machine. With `http` alone

@@ -384,12 +384,12 @@ impl fmt::Display for Transition<'_> {
                 held,
             } => {
                 let (room, setting) = match budget {
-                    Budget::Memory => ("memory limit", "with_memory_limit"),
-                    Budget::Queue => ("queue", "the queue's limits"),
+                    Budget::Memory => ("memory limit is reached", "with_memory_limit"),
+                    Budget::Queue => ("queue is full", "the queue's limits"),
                 };
                 write!(
                     f,
-                    "the {room} is reached, {items} {} were dropped ({}): ",
+                    "the {room}, {items} {} were dropped ({}): ",
                     noun(*signal),
                     reason.as_str()
                 )?;

@@ -52,7 +52,7 @@ impl fmt::Debug for Observer {
 }
 
 /// Writes an event to the crate `log`, where no observer was set.
-#[cfg(all(feature = "std", feature = "log"))]
+#[cfg(feature = "log")]
 fn write_log(event: &Event<'_>) {
     use super::Level;
     let level = match event.level() {
