@@ -36,6 +36,8 @@ const TEXT_BYTES: usize = 100_000;
 const HELD_BYTES_MAX: usize = 16 << 20;
 /// How long the collector in this process thinks about each export.
 const SLOWNESS: Duration = Duration::from_millis(25);
+/// For how long a collector may be away before what waits is given up.
+const OUTAGE_MAX: Duration = Duration::from_secs(10);
 const TENANT_HEADER: &str = "x-scope-orgid";
 
 fn main() -> ExitCode {
@@ -55,12 +57,16 @@ fn run() -> Result<()> {
     let exporter = Config::new()
         .with_protocol(Protocol::Grpc)
         .with_endpoint(&destination.endpoint)
+        .with_observer(support::warn)
         .build(rt::Blocking::new()?)?;
     let queue = QueueConfig::new()
         .with_bytes_max(HELD_BYTES_MAX)
         .with_overflow(Overflow::Block);
     let resource = Resource::builder().attr("service.name", "genai-gateway").build();
-    let config = PipelineConfig::new().with_resource(&resource).with_queue(queue);
+    let config = PipelineConfig::new()
+        .with_resource(&resource)
+        .with_queue(queue)
+        .with_max_elapsed(OUTAGE_MAX);
     let (pipeline, future) = exporter.pipeline(config)?;
     let thread = future.run_on_thread()?;
     show_references(&resource)?;

@@ -43,6 +43,7 @@ fn run() -> Result<()> {
     let exporter = Config::new()
         .with_protocol(Protocol::Grpc)
         .with_endpoint(&destination.endpoint)
+        .with_observer(support::warn)
         .build(rt::Blocking::new()?)?;
     let (pipeline, future) = exporter.pipeline(PipelineConfig::new())?;
     let thread = future.run_on_thread()?;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every application needs all of it")]
 
+use otlp_embed::observe::{Event, Level};
 use otlp_embed::testing::Collector;
 use otlp_embed::testing::collector::Builder;
 use otlp_embed::{Report, Stats};
@@ -16,6 +17,13 @@ pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 /// Prints a line. `println!` would panic where nobody reads it, as in `| head -n 1`; the exit code is the verdict, whoever listens.
 pub fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Writes what goes wrong with exports to standard error: an [observer](otlp_embed::Config::with_observer).
+pub fn warn(event: Event<'_>) {
+    if event.level() == Level::Warn {
+        let _ = writeln!(io::stderr(), "{event}");
+    }
 }
 
 /// The exit code of an application, whose failure goes to standard error, in one line.
@@ -62,7 +70,7 @@ impl Destination {
                 collector: None,
                 endpoint,
             }),
-            _ => Err("takes one argument at most, the URL of a collector".into()),
+            _ => Err("takes the URL of a collector or nothing, for one in this process".into()),
         }
     }
 }

@@ -47,6 +47,7 @@ fn run() -> Result<()> {
     let exporter = Config::new()
         .with_protocol(Protocol::Grpc)
         .with_endpoint(&destination.endpoint)
+        .with_observer(support::warn)
         .build(rt::Tokio::with_handle(tokio.handle().clone())?)?;
     let (pipeline, future) = exporter.pipeline(PipelineConfig::new())?;
     let delivery = tokio.spawn(future);
@@ -140,8 +141,8 @@ fn listen(pipeline: &Pipeline) -> Result<()> {
         let stats = pipeline.stats().total;
         let more = stats.accepted - accepted;
         say(format_args!(
-            "Flush {round}: {more} more items, {} exports in all",
-            stats.batches
+            "Flush {round}: {more} more items, {} delivered by {} exports in all",
+            stats.delivered, stats.batches
         ));
         if round > 1 && more > 0 {
             return Err(format!("an export was heard: {more} items are of its own making").into());

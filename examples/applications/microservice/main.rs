@@ -1,7 +1,8 @@
 //! A small HTTP service under load, with traces, logs and metrics, whose collector dies and returns meanwhile.
 //!
 //! ```sh
-//! cargo run --example microservice -- [--seconds N] [--rate N] [--outage START..END] [--queue ITEMS] [--endpoint URL]
+//! cargo run --example microservice -- [--seconds N] [--rate N] [--outage START..END] [--queue ITEMS] [--endpoint URL] \
+//!     [--patience N] [--progress]
 //! ```
 //!
 //! A shop answers its customers and asks an inventory, another service on another port, for what is in stock: the trace goes

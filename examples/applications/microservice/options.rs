@@ -73,7 +73,7 @@ fn command() -> Command {
             value(
                 "endpoint",
                 "URL",
-                "Where to export to, as the environment says in all else, in place of a collector in this process",
+                "Exports there instead of to a collector in this process; the other settings are those of OTEL_EXPORTER_OTLP_…",
             )
             .conflicts_with("outage"),
         )
@@ -96,7 +96,7 @@ fn command() -> Command {
 
 /// Seconds, up to a day.
 fn duration(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
+    let seconds = text.parse::<f64>().map_err(|_| "it is a number of seconds")?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
     match duration <= Duration::from_secs(86_400) {
         true => Ok(duration),

@@ -2,6 +2,7 @@
 
 use super::Result;
 use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use otlp_embed::{Compression, Config, Protocol, Signal, Tls};
 use std::ops::RangeInclusive;
@@ -70,10 +71,20 @@ impl Runtime {
 impl Plan {
     /// Reads the arguments of the process.
     pub fn from_args() -> Result<Self, clap::Error> {
-        let matches = command().try_get_matches()?;
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
         // Clap has seen to it that there is one.
         let (name, matches) = matches.subcommand().unwrap_or(("traces", &matches));
-        Ok(Self::read(name, matches))
+        let plan = Self::read(name, matches);
+        let is_http = matches.get_one("otlp-http") == Some(&true);
+        let contradiction = if is_http && matches.contains_id("protocol") {
+            "--otlp-http and --protocol contradict each other: give one of them"
+        } else if plan.is_insecure && (plan.ca_cert.is_some() || plan.client.is_some()) {
+            "--otlp-insecure and certificates contradict each other: plain text has none"
+        } else {
+            return Ok(plan);
+        };
+        Err(command.error(ErrorKind::ArgumentConflict, contradiction))
     }
 
     fn read(name: &str, matches: &ArgMatches) -> Self {
@@ -128,7 +139,9 @@ impl Plan {
                 .map(|headers| headers.cloned().collect())
                 .unwrap_or_default(),
             ca_cert: path("ca-cert"),
-            client: path("client-cert").zip(path("client-key")),
+            client: path("client-cert")
+                .zip(path("client-key"))
+                .filter(|_| flag("mtls")),
             compression: match text("compression").as_deref() {
                 Some("gzip") => Some(Compression::Gzip),
                 Some("zstd") => Some(Compression::Zstd),
@@ -171,6 +184,17 @@ impl Plan {
             config = config.with_protocol(protocol);
         }
         let scheme = if self.is_insecure { "http" } else { "https" };
+        if let Some(host) = &self.endpoint {
+            let is_trusting = self.ca_cert.is_some() || says("CERTIFICATE");
+            let has_scheme = host.contains("://") || host.starts_with("unix:");
+            if !has_scheme && !self.is_insecure && !is_trusting {
+                return Err(format!(
+                    "endpoint {host} names no scheme and is reached by TLS: --ca-cert FILE tells whom to trust; \
+                     --otlp-insecure, or http://{host}, sends in plain text"
+                )
+                .into());
+            }
+        }
         match (&self.endpoint, protocol) {
             (Some(url), _) if url.contains("://") || url.starts_with("unix:") => {
                 config = config.with_endpoint(url)
@@ -249,12 +273,11 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
         .arg(option(
             "otlp-endpoint",
             "HOST:PORT|URL",
-            "Where the collector is. Without a scheme it is reached by TLS, unless --otlp-insecure".into(),
+            "Where the collector is. Without a scheme it is reached by TLS, unless --otlp-insecure; unless set, where OTEL_EXPORTER_OTLP_ENDPOINT says, or this machine"
+                .into(),
         ))
         .arg(
-            flag("otlp-http")
-                .conflicts_with("protocol")
-                .help("Sends over HTTP with protobuf instead of gRPC"),
+            flag("otlp-http").help("Sends over HTTP with protobuf instead of gRPC; to the URL /v1/traces or the like is added"),
         )
         .arg(flag("otlp-insecure").help("Sends in plain text where the endpoint names no scheme"))
         .arg(
@@ -270,14 +293,13 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
             option(
                 "ca-cert",
                 "FILE",
-                "Trusts the authorities of this PEM file, and no others".into(),
+                "Trusts the authorities of this PEM file, and no others; needed for TLS".into(),
             )
             .value_parser(value_parser!(PathBuf)),
         )
         .arg(
             flag("mtls")
-                .requires("client-cert")
-                .requires("client-key")
+                .requires_ifs([("true", "client-cert"), ("true", "client-key")])
                 .help("Shows the collector a certificate"),
         )
         .arg(
@@ -308,9 +330,11 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
             option(
                 "rate",
                 "PER_SECOND",
-                "Items that each worker generates a second; 0 is as fast as it goes".into(),
+                "Spans, points or records that each worker generates a second, sent in batches of up to a second's worth; 0 is as fast as it goes"
+                    .into(),
             )
             .value_parser(rate)
+            .allow_negative_numbers(true)
             .default_value("0"),
         )
         .arg(number(
@@ -329,7 +353,7 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
             "size",
             "0",
             0..=64 << 20,
-            "Bytes of text that each item carries beside the rest (the tool of this name counts in MB)"
+            "Bytes of text that each item carries beside the rest (the tool of this name counts in MB); with --batch-size as many, less than 64 MiB in one export"
                 .into(),
         ))
         .arg(
@@ -339,7 +363,7 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
         .arg(choice(
             "protocol",
             &["grpc", "http/protobuf", "http/json"],
-            "How to speak to the collector",
+            "How to speak to the collector: grpc, unless OTEL_EXPORTER_OTLP_PROTOCOL says otherwise, or http/protobuf where a variable names the endpoint",
         ))
         .arg(choice(
             "compression",
@@ -350,7 +374,8 @@ fn signal(name: &'static str, about: &'static str, items: &'static str) -> Comma
             option(
                 "timeout",
                 "TIME",
-                "The time of each export, retries included".into(),
+                "The time of each export, retries included; 10s unless OTEL_EXPORTER_OTLP_TIMEOUT says otherwise. Where the first exports all fail in it the program gives up"
+                    .into(),
             )
             .value_parser(time),
         )

@@ -11,7 +11,7 @@
 //!
 //! It ends with the account (generated = delivered + rejected + dropped + unknown), quantiles of the exports' latency,
 //! connections and retries. The exit code is 0 when all that was generated was delivered, 1 when it was not or could not be, 2 for
-//! arguments that make no sense. Ctrl-C ends the generating; what is under way has its deadline, and the account is
+//! arguments that cannot be parsed. Ctrl-C ends the generating; what is under way has its deadline, and the account is
 //! printed. A second one ends the program at once.
 
 mod args;
@@ -32,7 +32,7 @@ type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 fn main() -> ExitCode {
     let plan = match Plan::from_args() {
         Ok(plan) => plan,
-        // Help and version come this way as well.
+        // Help comes this way as well.
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -51,6 +51,8 @@ fn main() -> ExitCode {
 /// Generates, and tells whether everything was delivered.
 fn run(plan: Plan) -> Result<bool> {
     let config = plan.config()?;
+    // What cannot be understood of the environment; what cannot be done without ends the program before.
+    let refused: Vec<String> = config.report().refused().map(String::from).collect();
     let load = Arc::new(Load::new(plan));
     let interrupted = load.clone();
     ctrlc::set_handler(move || {
@@ -60,6 +62,9 @@ fn run(plan: Plan) -> Result<bool> {
         }
     })?;
     let ended = runtimes::run(&load, config)?;
+    for variable in refused {
+        let _ = writeln!(io::stderr(), "telemetrygen: passed over: {variable}");
+    }
     let report = report::Report::new(&load, ended);
     report.print(load.plan.report);
     Ok(report.is_delivered())

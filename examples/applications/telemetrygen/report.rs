@@ -53,11 +53,20 @@ impl Report {
     }
 
     pub fn print(&self, format: Format) {
-        // Nobody may be reading; the exit code says what matters.
-        let _ = match format {
+        let written = match format {
             Format::Text => writeln!(io::stdout(), "{self}"),
             Format::Json => writeln!(io::stdout(), "{}", self.json()),
         };
+        // Nobody may be reading; the exit code says what matters.
+        if let Err(error) = written.or_else(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error),
+        }) {
+            let _ = writeln!(
+                io::stderr(),
+                "telemetrygen: the account cannot be written: {error}"
+            );
+        }
     }
 
     /// The fields, of which items are spans, data points or records, and times milliseconds:
@@ -133,6 +142,9 @@ impl fmt::Display for Report {
             self.runtime,
             self.endpoint
         )?;
+        if let Some(planned) = self.planned.filter(|planned| *planned > self.generated) {
+            writeln!(f, "planned were {planned}")?;
+        }
         writeln!(f, "account: {} generated = {counts}", self.generated)?;
         for (reason, count) in self.dropped() {
             writeln!(f, "  {count} dropped: {}", reason.as_str())?;

@@ -215,9 +215,12 @@ fn the_environment_says_what_the_arguments_do_not() {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-team=shop")
+        .env("OTEL_EXPORTER_OTLP_COMPRESSION", "bogus")
         .output()
         .expect("the program starts");
     assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("OTEL_EXPORTER_OTLP_COMPRESSION"), "{said}");
     let requests = collector.requests();
     assert!(
         requests
@@ -345,6 +348,17 @@ fn certificates_are_taken_from_files() {
     assert_closed(&told);
     assert_eq!(received(&collector, "traces"), 2);
 
+    let shown_not = [
+        "--mtls=false",
+        "--client-cert",
+        &certificate,
+        "--client-key",
+        &key,
+    ];
+    let (told, code) = report(&[&arguments[..], &shown_not].concat());
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(received(&collector, "traces"), 2, "{told}");
+
     let (told, code) = report(&arguments);
     assert_eq!(code, Some(1), "{told}");
     assert_closed(&told);
@@ -418,10 +432,16 @@ fn what_is_not_delivered_is_told_and_fails() {
 
 #[test]
 fn arguments_without_sense_are_told_apart() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 11] = [
         (&[], "Usage"),
         (&["profiles"], "profiles"),
-        (&["traces", "--rate=-1"], "0 or more"),
+        (&["traces", "--rate", "-1"], "0 or more"),
+        (&["traces", "--traces", "-1"], "-1"),
+        (&["logs", "--otlp-http", "--protocol", "grpc"], "--protocol"),
+        (
+            &["logs", "--otlp-insecure", "--ca-cert", "ca.pem"],
+            "--otlp-insecure",
+        ),
         (&["traces", "--duration", "10"], "500ms, 10s"),
         (&["traces", "--protocol", "udp"], "http/protobuf"),
         (&["traces", "--otlp-header", "novalue"], "NAME=VALUE"),
@@ -444,6 +464,11 @@ fn arguments_without_sense_are_told_apart() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.starts_with("telemetrygen: endpoint "), "{said}");
+    // TLS is what a place without a scheme is reached by, and nobody is trusted.
+    let output = run(&["traces", "--otlp-endpoint", "localhost:1"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("--otlp-insecure"), "{said}");
 }
 
 /// Starts a load without an end, and gives it back once it is under way.
