@@ -41,7 +41,9 @@ pub struct PipelineThread {
 }
 
 impl PipelineThread {
-    /// Blocks until the pipeline has ended: shut it down, or drop its handles, before.
+    /// Blocks until the pipeline has ended: shut it down, or drop its handles, before. On a runtime that is not driven meanwhile,
+    /// such as tokio's `current_thread` outside of `block_on`, it never ends: take [`rt::Blocking`](crate::rt::Blocking) there, or
+    /// drop it.
     ///
     /// # Errors
     ///

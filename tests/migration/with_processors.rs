@@ -100,15 +100,18 @@ fn checkout(logs: &SdkLoggerProvider, order: i64) {
 
 impl Telemetry {
     fn shutdown(self) -> OTelSdkResult {
-        self.metrics.shutdown()?;
-        self.traces.shutdown()?;
-        self.logs.shutdown()?;
+        // In an outage each of them fails, and the report is worth the most.
+        let ends = [
+            self.metrics.shutdown(),
+            self.traces.shutdown(),
+            self.logs.shutdown(),
+        ];
         self.pipeline.shutdown_blocking(TIMEOUT);
         let report = self
             .thread
             .join()
             .map_err(|error| OTelSdkError::InternalFailure(error.to_string()))?;
         println!("{report}");
-        Ok(())
+        ends.into_iter().collect()
     }
 }
