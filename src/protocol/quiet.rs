@@ -30,14 +30,14 @@ pub(crate) fn quiet(is_wanted: bool) -> Quiet {
 fn suppress(is_wanted: bool) -> Option<otel_api_0_33::ContextGuard> {
     use otel_api_0_33::Context;
 
-    if !is_wanted || !may_touch_context() {
+    if !is_wanted || !thread::may_touch_context() {
         return None;
     }
     let enter =
         || (!Context::is_current_telemetry_suppressed()).then(Context::enter_telemetry_suppressed_scope);
     // Where its current context has ended with its thread, the SDK panics; an exporter that ends later must not.
     let guard = crate::foreign::shield(enter)?;
-    note_context();
+    thread::note_context();
     guard
 }
 
@@ -71,5 +71,3 @@ mod thread {
         !HAS_WITNESS.get() || WITNESS.try_with(|_| ()).is_ok()
     }
 }
-#[cfg(feature = "opentelemetry_0_33")]
-use thread::{may_touch_context, note_context};
